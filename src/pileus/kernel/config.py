@@ -45,6 +45,7 @@ class Meta:
     minimum: float | None = None
     maximum: float | None = None
     pattern: str | None = None
+    under: str | None = None
 
 
 def setting(
@@ -57,14 +58,15 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     pattern: str | None = None,
+    under: str | None = None,
 ) -> T:
     """Declare one setting of a section.
 
     `meaning` is shown to operators: what it does and what special values mean. `unit` is what a number counts
     ("seconds", "MiB"). A `secret` is never printed. `minimum` and `maximum` are inclusive; `pattern` must match
-    the whole of a text.
+    the whole of a text; a relative path is taken `under` a directory that the root names.
     """
-    meta = {_META: Meta(meaning, unit, secret, choices, minimum, maximum, pattern)}
+    meta = {_META: Meta(meaning, unit, secret, choices, minimum, maximum, pattern, under)}
     if isinstance(default, dict):
         copy = typing.cast(Callable[[], T], default.copy)
         return field(default_factory=copy, metadata=meta)
@@ -100,6 +102,12 @@ class Loaded(Generic[T]):
 
     settings: T
     entries: tuple[Entry, ...]
+
+
+def with_values(settings: T, values: Mapping[str, Any]) -> T:
+    """A copy of a root with some settings (`section.key`) changed, unchecked: for values that follow from others."""
+    known = {entry.name: entry.value for entry in entries_of(settings, {})}
+    return _build(type(settings), {**known, **values})
 
 
 def variable_of(name: str) -> str:

@@ -1,0 +1,1 @@
+"""Pileus: an OpenStack-compatible cloud that starts with one command."""

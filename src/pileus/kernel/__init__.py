@@ -1,0 +1,1 @@
+"""The shared floor of all services. It knows none of them."""
