@@ -91,7 +91,9 @@ class Nudges:
             path.chmod(0o600)
         except OSError as err:
             receiver.close()
-            log.warning("no nudges from other processes: work may wait for the next poll", path=str(path), error=str(err))
+            log.warning(
+                "no nudges from other processes: work may wait for the next poll", path=str(path), error=str(err)
+            )
             return
         self._receiver, self._own = receiver, path
         self._thread = threading.Thread(target=self._receive, args=(receiver,), name="nudges", daemon=True)
