@@ -110,6 +110,7 @@ class Call:
     caller: Actor | None
     body: Any = None
     rule: str = ""
+    authorized: bool = False  # whether a rule was satisfied, by the kernel's check or the handler's
 
     @property
     def actor(self) -> Actor:
@@ -133,6 +134,7 @@ class Call:
     def authorize(self, target: Target, rule: str | None = None) -> None:
         """Forbidden unless the caller satisfies the route's rule (or another one) for the target."""
         self.policy.enforce(rule or self.rule, self.actor, target)
+        self.authorized = True
 
 
 Handler = Callable[[Call, S], Reply | dict[str, Any] | None]
@@ -146,6 +148,8 @@ class Route(Generic[S]):
     `rule` against what is the caller's own; a handler that loads a target checks it again with `Call.authorize`.
     `action`: for `POST .../action` resources, the one key of the body that names this operation.
     `raw`: the body is left in `Call.stream` (uploads).
+    `targeted`: the rule speaks of a target that only the handler can load, so the kernel checks no more than that there
+    is a caller, and the handler must call `Call.authorize`; an answer without that is a defect and becomes a 500.
     """
 
     method: str
@@ -158,6 +162,7 @@ class Route(Generic[S]):
     since: str | None = None
     until: str | None = None
     raw: bool = False
+    targeted: bool = False
     window: Window = field(init=False)
 
     def __post_init__(self) -> None:
