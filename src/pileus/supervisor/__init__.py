@@ -1,0 +1,1 @@
+"""One machine's processes: started warm, watched, restarted, stopped and cleaned up."""
