@@ -13,11 +13,11 @@ import structlog
 from pileus.kernel.clock import MICROSECONDS, Clock
 from pileus.kernel.db import Database, Tx, is_retryable
 from pileus.kernel.log import bound
+from pileus.kernel.owner import dead_here, host_of, new_owner
 from pileus.kernel.saga import journal
 from pileus.kernel.saga.context import Ctx
 from pileus.kernel.saga.journal import LeaseLost, Taken
 from pileus.kernel.saga.model import Cancelled, Event, Failure, Json, Saga, State, Step
-from pileus.kernel.saga.owner import dead_here, host_of, new_owner
 from pileus.kernel.saga.registry import Sagas
 from pileus.kernel.saga.retry import STUCK
 

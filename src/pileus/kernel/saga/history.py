@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from pileus.kernel.db import Row, Tx
+from pileus.kernel.owner import host_of
 from pileus.kernel.saga.model import Event, Saga, State
-from pileus.kernel.saga.owner import host_of
 from pileus.kernel.saga.registry import Sagas
 from pileus.kernel.saga.tables import saga, saga_event
 
