@@ -1,0 +1,1 @@
+"""Networks made of what the Linux kernel has: bridges, namespaces, nftables; and dnsmasq."""

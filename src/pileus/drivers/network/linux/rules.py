@@ -1,0 +1,288 @@
+"""Security groups as nftables rules: pure functions from descriptions to commands.
+
+The kernel tracks connections for IP hooks only, on most kernels. So the state of a bridged packet is found in the
+IP prerouting hook, written to the packet's mark, and matched in the bridge's hooks, where the rules of a port live:
+
+* `spoof-PORT` (bridge prerouting): what a guest may send at all: its own MAC and addresses, no DHCP server, no
+  router advertisement. It comes first, so a forged packet never touches the state of somebody's connection.
+* `egress-PORT` and `ingress-PORT` (bridge forward): established connections, what every guest needs (ARP,
+  neighbour discovery, DHCP), then one rule per security group rule; the rest is dropped.
+
+A chain admits a packet by `return`, because one packet may have to pass the chains of two ports.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator
+
+from pileus.agent.api import AddressPair, AddressSetSpec, FilterRule, PortSpec
+from pileus.drivers.network.base import InvalidDescription
+from pileus.drivers.network.linux.names import checked_id, short
+from pileus.drivers.network.linux.nft import (
+    DROP,
+    RETURN,
+    Json,
+    Table,
+    among,
+    concat,
+    differs,
+    equal,
+    meta,
+    outside,
+    payload,
+    prefix,
+)
+
+ESTABLISHED, INVALID = 0x504C0001, 0x504C0003
+PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132, "dccp": 33, "udplite": 136}
+WITH_PORTS = frozenset({6, 17, 33, 132, 136})
+_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
+_IPV4 = equal(payload("ether", "type"), "ip")
+_IPV6 = equal(payload("ether", "type"), "ip6")
+_ARP = equal(payload("ether", "type"), "arp")
+_SOURCE_MAC = payload("ether", "saddr")
+_ICMPV6_TYPE = payload("icmpv6", "type")
+_NEIGHBOUR_TARGET: Json = {"payload": {"base": "nh", "offset": 384, "len": 128}}  # after 40 + 8 octets
+_NO_ADDRESS = {4: str(ipaddress.IPv4Address(0)), 6: str(ipaddress.IPv6Address(0))}
+
+
+def mac_address(text: str) -> str:
+    lowered = text.lower()
+    if not _MAC.fullmatch(lowered):
+        raise InvalidDescription(f"{text!r} is not a MAC address")
+    return lowered
+
+
+def link_local(mac: str) -> str:
+    """The IPv6 link-local address that a guest forms from its MAC (RFC 4291, appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    suffix = bytes((octets[0] ^ 2, octets[1], octets[2], 0xFF, 0xFE, octets[3], octets[4], octets[5]))
+    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + suffix))
+
+
+def protocol_number(rule: FilterRule) -> int | None:
+    """The IP protocol of a rule; `icmp` in an IPv6 rule means ICMPv6. None: any."""
+    if rule.protocol is None:
+        return None
+    number = PROTOCOLS.get(rule.protocol)
+    if number is None and rule.protocol.isascii() and rule.protocol.isdigit():
+        number = int(rule.protocol)
+    if number is None or not 0 <= number <= 255:
+        raise InvalidDescription(f"{rule.protocol!r} is not an IP protocol")
+    return 58 if number == 1 and rule.ethertype == "IPv6" else number
+
+
+def set_name(set_id: str, version: int) -> str:
+    return f"set{version}-{checked_id(set_id)}"
+
+
+def set_references(spec: PortSpec) -> set[str]:
+    """The address sets that a port's filters name."""
+    return {rule.remote_set for rule in spec.rules if rule.remote_set and spec.filtered}
+
+
+def chain_names(port_id: str) -> dict[str, str]:
+    """The port's chain for each of the verdict maps."""
+    return {kind: f"{kind}-{short(port_id)}" for kind in ("spoof", "egress", "ingress")}
+
+
+# --- what a guest may send ----------------------------------------------------------------------------------
+
+
+class _Addresses:
+    """A port's address pairs, sorted by how they are matched."""
+
+    def __init__(self, spec: PortSpec) -> None:
+        own = mac_address(spec.mac)
+        pairs = [(mac_address(pair.mac), _network(pair)) for pair in spec.addresses]
+        self.macs = sorted({own, *(mac for mac, _ in pairs)})
+        self.local = [(mac, link_local(mac)) for mac in self.macs]
+        self.single: dict[int, list[tuple[str, str]]] = {4: [], 6: list(self.local)}
+        self.ranges: dict[int, list[tuple[str, str]]] = {4: [], 6: []}
+        for mac, network in sorted(set(pairs), key=str):
+            if network.prefixlen == network.max_prefixlen:
+                self.single[network.version].append((mac, str(network.network_address)))
+            else:
+                self.ranges[network.version].append((mac, str(network)))
+
+
+def _network(pair: AddressPair) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(pair.ip, strict=False)
+    except ValueError as err:
+        raise InvalidDescription(str(err)) from err
+
+
+def _pairs(mac: Json, ip: Json, addresses: _Addresses, version: int) -> Iterator[list[Json]]:
+    """The matches, one of which a packet must satisfy: its MAC and IP address belong together."""
+    if addresses.single[version]:
+        yield [among(concat(mac, ip), [concat(*pair) for pair in addresses.single[version]])]
+    for source, network in addresses.ranges[version]:
+        yield [equal(mac, source), equal(ip, prefix(network))]
+
+
+def spoof_rules(spec: PortSpec) -> Iterator[list[Json]]:
+    """What the guest may send at all, whatever its security groups say."""
+    addresses = _Addresses(spec)
+    yield [outside(_SOURCE_MAC, addresses.macs), DROP]
+    sender = payload("arp", "saddr ether")
+    for match in _pairs(sender, payload("arp", "saddr ip"), addresses, 4):
+        yield [_ARP, *match, RETURN]
+    probe = [among(sender, addresses.macs), equal(payload("arp", "saddr ip"), _NO_ADDRESS[4])]
+    yield [_ARP, *probe, RETURN]  # asks whether an address is free (RFC 5227)
+    yield [_ARP, DROP]
+    yield [_IPV4, equal(payload("udp", "sport"), 67), equal(payload("udp", "dport"), 68), DROP]
+    yield [_IPV4, equal(payload("ip", "saddr"), _NO_ADDRESS[4]), *_udp(68, 67), RETURN]
+    for match in _pairs(_SOURCE_MAC, payload("ip", "saddr"), addresses, 4):
+        yield [_IPV4, *match, RETURN]
+    yield from _spoof_rules_ipv6(addresses)
+    yield [DROP]
+
+
+def _spoof_rules_ipv6(addresses: _Addresses) -> Iterator[list[Json]]:
+    yield [_IPV6, among(_ICMPV6_TYPE, (134, 137)), DROP]  # router advertisement, redirect
+    yield [_IPV6, *_udp(547, 546), DROP]
+    yield [_IPV6, equal(payload("ip6", "saddr"), _NO_ADDRESS[6]), among(_ICMPV6_TYPE, (131, 132, 135, 143)), RETURN]
+    yield [_IPV6, equal(_ICMPV6_TYPE, 136), differs(payload("ip6", "nexthdr"), 58), DROP]
+    if not addresses.ranges[6]:
+        targets = [f"0x{int(ipaddress.IPv6Address(ip)):032x}" for _, ip in addresses.single[6]]
+        yield [_IPV6, equal(_ICMPV6_TYPE, 136), outside(_NEIGHBOUR_TARGET, targets), DROP]
+    for match in _pairs(_SOURCE_MAC, payload("ip6", "saddr"), addresses, 6):
+        yield [_IPV6, *match, RETURN]
+
+
+def _udp(source: int, destination: int) -> list[Json]:
+    return [equal(payload("udp", "sport"), source), equal(payload("udp", "dport"), destination)]
+
+
+# --- security groups ----------------------------------------------------------------------------------------
+
+
+def egress_rules(spec: PortSpec) -> Iterator[list[Json]]:
+    yield [_ARP, RETURN]
+    yield [_IPV4, *_udp(68, 67), RETURN]
+    yield [_IPV6, *_udp(546, 547), RETURN]
+    yield [_IPV6, among(_ICMPV6_TYPE, (131, 132, 133, 135, 136, 143)), RETURN]
+    yield from _group_rules(spec, "egress")
+
+
+def ingress_rules(spec: PortSpec) -> Iterator[list[Json]]:
+    """The first rule keeps from the guest what the bridge floods because it has not learnt the receiver yet."""
+    unicast = equal({"&": [payload("ether", "daddr"), "01:00:00:00:00:00"]}, "00:00:00:00:00:00")
+    yield [unicast, outside(payload("ether", "daddr"), _Addresses(spec).macs), DROP]
+    yield [_ARP, RETURN]
+    yield [_IPV4, *_udp(67, 68), RETURN]
+    yield [_IPV6, *_udp(547, 546), RETURN]
+    yield [_IPV6, among(_ICMPV6_TYPE, (130, 134, 135, 136)), RETURN]
+    yield from _group_rules(spec, "ingress")
+
+
+def _group_rules(spec: PortSpec, direction: str) -> Iterator[list[Json]]:
+    yield [equal(meta("mark"), ESTABLISHED), RETURN]
+    yield [equal(meta("mark"), INVALID), DROP]
+    for rule in dict.fromkeys(spec.rules):
+        if rule.direction == direction:
+            yield [*rule_match(rule), RETURN]
+    yield [DROP]
+
+
+def rule_match(rule: FilterRule) -> list[Json]:
+    """The matches of one security group rule. Raises InvalidDescription."""
+    version = 4 if rule.ethertype == "IPv4" else 6
+    family = "ip" if version == 4 else "ip6"
+    matches = [_IPV4 if version == 4 else _IPV6]
+    remote = payload(family, "saddr" if rule.direction == "ingress" else "daddr")
+    if rule.remote_prefix is not None:
+        try:
+            network = ipaddress.ip_network(rule.remote_prefix, strict=False)
+        except ValueError as err:
+            raise InvalidDescription(str(err)) from err
+        if network.version != version:
+            raise InvalidDescription(f"{rule.remote_prefix} is not {rule.ethertype}")
+        if network.prefixlen:
+            matches.append(equal(remote, prefix(rule.remote_prefix)))
+    if rule.remote_set is not None:
+        matches.append(equal(remote, f"@{set_name(rule.remote_set, version)}"))
+    number = protocol_number(rule)
+    if number is not None:
+        matches.append(equal(meta("l4proto"), number))
+        matches.extend(_port_matches(rule, number))
+    return matches
+
+
+def _port_matches(rule: FilterRule, number: int) -> Iterator[Json]:
+    low, high = rule.port_min, rule.port_max
+    if number in (1, 58):
+        name = "icmp" if number == 1 else "icmpv6"
+        for key, value in (("type", low), ("code", high)):
+            if value is not None:
+                yield equal(payload(name, key), _within(value, 255))
+    elif number in WITH_PORTS and (low is not None or high is not None):
+        first, last = _within(low or 0, 65535), _within(65535 if high is None else high, 65535)
+        if first > last:
+            raise InvalidDescription(f"the port range {first} to {last} is empty")
+        if (first, last) != (0, 65535):
+            yield equal(payload("th", "dport"), first if first == last else {"range": [first, last]})
+
+
+def _within(value: int, limit: int) -> int:
+    if not 0 <= value <= limit:
+        raise InvalidDescription(f"{value} is not between 0 and {limit}")
+    return value
+
+
+# --- commands -----------------------------------------------------------------------------------------------
+
+
+def port_commands(table: Table, spec: PortSpec, tap: str) -> list[Json]:
+    """Replace the port's chains, and lead its packets through them."""
+    chains = chain_names(spec.id)
+    commands = [command for set_id in sorted(set_references(spec)) for command in declare_set_commands(table, set_id)]
+    bodies: dict[str, Iterable[list[Json]]] = {
+        "spoof": spoof_rules(spec),
+        "egress": egress_rules(spec),
+        "ingress": ingress_rules(spec),
+    }
+    for kind, chain in chains.items():
+        commands += [table.chain(chain), table.flush_chain(chain)]
+        commands += [table.rule(chain, *rule) for rule in bodies[kind]]
+        commands += table.elements(kind, [[tap, {"jump": {"target": chain}}]])
+    return commands
+
+
+def no_port_commands(table: Table, port_id: str, tap: str) -> list[Json]:
+    """Undo port_commands; the chains must exist."""
+    commands = []
+    for kind, chain in chain_names(port_id).items():
+        commands += [table.delete_elements(kind, [tap]), table.flush_chain(chain), table.delete_chain(chain)]
+    return commands
+
+
+def declare_set_commands(table: Table, set_id: str) -> list[Json]:
+    return [
+        table.set(set_name(set_id, 4), "ipv4_addr", "interval"),
+        table.set(set_name(set_id, 6), "ipv6_addr", "interval"),
+    ]
+
+
+def set_commands(table: Table, spec: AddressSetSpec) -> list[Json]:
+    """Replace the set's members. Overlapping and adjacent ones are merged, as interval sets require."""
+    commands = declare_set_commands(table, spec.id)
+    for version, texts in ((4, spec.ipv4), (6, spec.ipv6)):
+        commands.append(table.flush_set(set_name(spec.id, version)))
+        commands += table.elements(set_name(spec.id, version), [prefix(str(n)) for n in members(texts, version)])
+    return commands
+
+
+def members(texts: Iterable[str], version: int) -> list[ipaddress.IPv4Network] | list[ipaddress.IPv6Network]:
+    """A set's members of one IP version as disjoint networks. Raises InvalidDescription."""
+    try:
+        if version == 4:
+            return list(ipaddress.collapse_addresses(ipaddress.IPv4Network(t, strict=False) for t in texts))
+        return list(ipaddress.collapse_addresses(ipaddress.IPv6Network(t, strict=False) for t in texts))
+    except ValueError as err:
+        raise InvalidDescription(str(err)) from err
+
+
+def no_set_commands(table: Table, set_id: str) -> list[Json]:
+    return [table.delete_set(set_name(set_id, version)) for version in (4, 6)]
