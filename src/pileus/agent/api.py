@@ -278,7 +278,7 @@ class MetadataSpec(Spec, frozen=True):
     availability_zone: str
     launch_index: int = 0
     reservation_id: str = ""
-    ami_launch: bool = False
+    public_ipv4: str | None = None  # the floating IP address of the first port that has one
     admin_pass: str | None = None
     metadata: dict[str, str] = {}
     public_keys: dict[str, str] = {}  # name -> OpenSSH public key line
@@ -306,6 +306,24 @@ class Inventory(Spec, frozen=True):
     disk_gb_free: int
     host_ip: str
     cached_images: tuple[str, ...] = ()  # checksums in the image cache
+    reserved_memory_mb: int = 0  # never given to guests
+    cpu_allocation_ratio: float = 1.0
+    ram_allocation_ratio: float = 1.0
+
+
+class HostReport(Spec, frozen=True):
+    """What an agent says of its host every few seconds, and at once when it starts. `address`: where it is reached."""
+
+    address: str
+    inventory: Inventory
+    power: dict[str, PowerState] = {}
+    booted_at: int = 0  # when the host itself started: microseconds since the epoch
+
+
+class PowerReport(Spec, frozen=True):
+    """Guests that changed their power state by themselves."""
+
+    states: dict[str, PowerState]
 
 
 class HostState(Spec, frozen=True):

@@ -1,0 +1,102 @@
+"""Guests on this host: what the control plane describes, with this host's taps and disk files added.
+
+Everything that a guest needs to be made again is in the journal, so that a guest can be started long after the
+control plane asked for it, by an agent that was restarted since.
+"""
+
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from pileus.agent.api import GuestSpec, PowerAction, PowerState
+from pileus.agent.disks import Disks
+from pileus.agent.errors import InvalidRequest, NotHere
+from pileus.agent.journal import Journal
+from pileus.agent.locks import KeyedLocks
+from pileus.drivers.hypervisor.base import GuestNotFound, GuestPlan, Hypervisor
+
+log = structlog.get_logger("pileus.agent.guests")
+
+TapOf = Callable[[str], str | None]
+
+
+class Guests:
+    """Makes, powers and removes guests. One request at a time for each guest."""
+
+    def __init__(self, hypervisor: Hypervisor, disks: Disks, journal: Journal, tap_of: TapOf) -> None:
+        self._hypervisor = hypervisor
+        self._disks = disks
+        self._journal = journal
+        self._tap_of = tap_of
+        self._locks = KeyedLocks()
+
+    def ensure(self, spec: GuestSpec) -> PowerState:
+        """Make the guest be as described, running if it says so."""
+        with self._locks.held(spec.id):
+            self._journal.put("guests", spec.id, spec)
+            self._hypervisor.ensure_guest(self._plan(spec))
+            return self._state(spec.id)
+
+    def ensure_none(self, server_id: str) -> None:
+        """Make the guest not exist; its disks stay."""
+        with self._locks.held(server_id):
+            self._hypervisor.ensure_no_guest(server_id)
+            self._journal.forget("guests", server_id)
+
+    def power(self, server_id: str, action: PowerAction) -> PowerState:
+        """Change the guest's power; answer its state afterwards. NotHere if there is no such guest."""
+        with self._locks.held(server_id):
+            spec = self._journal.get("guests", server_id, GuestSpec)
+            if spec is None:
+                raise NotHere(f"there is no guest {server_id} on this host")
+            try:
+                self._change(spec, action)
+            except GuestNotFound:
+                if action.action == "stop":
+                    return PowerState.SHUTDOWN
+                self._hypervisor.ensure_guest(self._plan(spec))
+            return self._state(server_id)
+
+    def state(self, server_id: str) -> PowerState:
+        """The guest's power state. NotHere if there is no such guest."""
+        state = self._hypervisor.power_state(server_id)
+        if state is None:
+            raise NotHere(f"there is no guest {server_id} on this host")
+        return state
+
+    def states(self) -> Mapping[str, PowerState]:
+        """All guests of this site on this host."""
+        return self._hypervisor.list_guests()
+
+    def console(self, server_id: str, lines: int | None) -> str:
+        """The last lines of the guest's serial console, or all of it."""
+        try:
+            return self._hypervisor.console_log(server_id, lines)
+        except GuestNotFound as err:
+            raise NotHere(f"there is no guest {server_id} on this host") from err
+
+    def _change(self, spec: GuestSpec, action: PowerAction) -> None:
+        match action.action:
+            case "start":
+                self._hypervisor.ensure_guest(self._plan(spec))
+            case "stop":
+                self._hypervisor.stop(spec.id, action.timeout)
+            case "soft-reboot":
+                self._hypervisor.reboot(spec.id, "soft", action.timeout)
+            case "hard-reboot":
+                self._hypervisor.reboot(spec.id, "hard", action.timeout)
+
+    def _plan(self, spec: GuestSpec) -> GuestPlan:
+        disks = self._disks.of(spec.id)
+        if not disks:
+            raise InvalidRequest(f"guest {spec.id} has no disks on this host; make them first")
+        taps = {}
+        for nic in spec.nics:
+            tap = self._tap_of(nic.port_id)
+            if tap is None:
+                raise InvalidRequest(f"port {nic.port_id} of guest {spec.id} is not on this host; make it first")
+            taps[nic.port_id] = tap
+        return GuestPlan(spec=spec, disks=disks, taps=taps, console_log=self._disks.console_log(spec.id))
+
+    def _state(self, server_id: str) -> PowerState:
+        return self._hypervisor.power_state(server_id) or PowerState.NOSTATE

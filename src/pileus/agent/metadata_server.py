@@ -1,0 +1,209 @@
+"""The metadata service: 169.254.169.254 inside each network's and router's namespace.
+
+A guest is known by the namespace it is heard in and the address it asks from, which its port's filters make true;
+nothing that it sends is trusted. One thread accepts for all namespaces, a few answer. The descriptions are on this
+host, so guests are answered when the control plane is away.
+"""
+
+import selectors
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import structlog
+
+from pileus.agent.api import MetadataSpec
+from pileus.agent.journal import Journal
+from pileus.agent.metadata import answer
+from pileus.drivers.network.base import MetadataEndpoint
+
+log = structlog.get_logger("pileus.agent.metadata")
+
+ADDRESS = "169.254.169.254"
+PORT = 80
+ANSWER_SECONDS = 10
+ANSWERERS = 8
+
+Listen = Callable[[str, str, int], socket.socket]
+
+
+class MetadataStore:
+    """The metadata of this host's servers, and who asks from where."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._specs: dict[str, MetadataSpec] = {}
+        self._by_address: dict[tuple[str, str], str] = {}
+        for server_id in journal.keys("metadata"):
+            spec = journal.get("metadata", server_id, MetadataSpec)
+            if spec is not None:
+                self._index(spec)
+
+    def put(self, spec: MetadataSpec) -> None:
+        """Take over a server's metadata."""
+        self._journal.put("metadata", spec.server_id, spec)
+        with self._lock:
+            self._drop(spec.server_id)
+            self._index(spec)
+
+    def forget(self, server_id: str) -> None:
+        """Forget a server; it need not be known."""
+        with self._lock:
+            self._drop(server_id)
+        self._journal.forget("metadata", server_id)
+
+    def of(self, server_id: str) -> MetadataSpec | None:
+        """The metadata of a server."""
+        return self._specs.get(server_id)
+
+    def servers(self) -> tuple[str, ...]:
+        """The servers with metadata here."""
+        return tuple(sorted(self._specs))
+
+    def asked_from(self, networks: Iterable[str], address: str) -> MetadataSpec | None:
+        """The server that has `address` on one of the networks."""
+        with self._lock:
+            for network in networks:
+                server_id = self._by_address.get((network, address))
+                if server_id is not None:
+                    return self._specs[server_id]
+        return None
+
+    def _index(self, spec: MetadataSpec) -> None:
+        self._specs[spec.server_id] = spec
+        for address in spec.addresses:
+            for ip in address.ips:
+                self._by_address[address.network_id, ip] = spec.server_id
+
+    def _drop(self, server_id: str) -> None:
+        spec = self._specs.pop(server_id, None)
+        if spec is None:
+            return
+        for address in spec.addresses:
+            for ip in address.ips:
+                if self._by_address.get((address.network_id, ip)) == server_id:
+                    del self._by_address[address.network_id, ip]
+
+
+class MetadataServer:
+    """Listens in all namespaces that the network driver names."""
+
+    def __init__(self, store: MetadataStore, listen: Listen) -> None:
+        """`listen(namespace, address, port)` opens a listening socket inside a namespace."""
+        self._store = store
+        self._listen = listen
+        self._selector = selectors.DefaultSelector()
+        self._lock = threading.Lock()
+        self._listening: dict[tuple[str, str], tuple[MetadataEndpoint, socket.socket]] = {}
+        self._answerers = ThreadPoolExecutor(ANSWERERS, thread_name_prefix="metadata")
+        self._wake_receive, self._wake_send = socket.socketpair()
+        self._selector.register(self._wake_receive, selectors.EVENT_READ, None)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._accept_all, name="metadata-accept", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop answering and close all sockets."""
+        self._stopping = True
+        self._wake_send.send(b"x")
+        self._thread.join(5)
+        self._answerers.shutdown(wait=False, cancel_futures=True)
+        for _, listener in self._listening.values():
+            listener.close()
+
+    def attend(self, endpoints: Iterable[MetadataEndpoint]) -> None:
+        """Listen exactly at these endpoints from now on."""
+        wanted = {(endpoint.kind, endpoint.id): endpoint for endpoint in endpoints}
+        with self._lock:
+            for key in [key for key in self._listening if key not in wanted]:
+                self._close(key)
+            for key, endpoint in wanted.items():
+                present = self._listening.get(key)
+                if present is not None and present[0] == endpoint:
+                    continue
+                if present is not None:
+                    self._close(key)
+                self._open(key, endpoint)
+
+    def _open(self, key: tuple[str, str], endpoint: MetadataEndpoint) -> None:
+        try:
+            listener = self._listen(endpoint.namespace, ADDRESS, PORT)
+        except OSError as err:
+            log.warning("no metadata service in a namespace", kind=key[0], id=key[1], reason=str(err))
+            return
+        listener.setblocking(False)
+        self._listening[key] = (endpoint, listener)
+        self._selector.register(listener, selectors.EVENT_READ, key)
+        self._wake_send.send(b"x")
+
+    def _close(self, key: tuple[str, str]) -> None:
+        _, listener = self._listening.pop(key)
+        self._selector.unregister(listener)
+        listener.close()
+
+    def _accept_all(self) -> None:
+        while not self._stopping:
+            for ready, _ in self._selector.select():
+                if ready.fileobj is self._wake_receive:
+                    self._wake_receive.recv(64)
+                else:
+                    self._accept(ready.data)
+
+    def _accept(self, key: tuple[str, str]) -> None:
+        with self._lock:
+            present = self._listening.get(key)
+            if present is None:
+                return
+            endpoint, listener = present
+            try:
+                connection, address = listener.accept()
+            except OSError:
+                return  # the guest changed its mind
+        self._answerers.submit(self._answer, endpoint, connection, address)
+
+    def _answer(self, endpoint: MetadataEndpoint, connection: socket.socket, address: Any) -> None:
+        with connection:
+            connection.settimeout(ANSWER_SECONDS)
+            source = str(address[0]).removeprefix("::ffff:")
+            spec = self._store.asked_from(endpoint.networks, source)
+            try:
+                _Handler(connection, source, spec)
+            except OSError as err:
+                log.debug("a guest broke off its request", source=source, reason=str(err))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request of one guest."""
+
+    server_version = "Pileus"
+    sys_version = ""
+
+    def __init__(self, connection: socket.socket, source: str, spec: MetadataSpec | None) -> None:
+        self._source = source
+        self._spec = spec
+        super().__init__(connection, (source, 0), None)  # type: ignore[arg-type]  # there is no socketserver here
+
+    def do_GET(self) -> None:
+        """Answer from the tree of the server that asks."""
+        found = None if self._spec is None else answer(self._spec, self.path)
+        if found is None:
+            self.send_error(404)
+            return
+        content, kind = found
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+        """Requests are logged with the server that made them, at DEBUG."""
+        server = None if self._spec is None else self._spec.server_id
+        log.debug("metadata request", source=self._source, server=server, line=format % args)

@@ -1,0 +1,138 @@
+"""The agent's HTTP API: PUT ensures that something is as described, DELETE that it is absent.
+
+See `agent.api` for the verbs. Only who knows the host's secret is heard. A refusal carries its kind, and its status
+says whether trying again may help (503) or not (4xx, 507).
+"""
+
+import errno
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import falcon
+import msgspec
+import structlog
+
+from pileus.agent import api
+from pileus.agent.api import RefusalKind, Refused
+from pileus.agent.errors import AgentError, InvalidRequest
+from pileus.agent.host import Host
+from pileus.drivers.hypervisor.base import HypervisorError
+from pileus.drivers.network.base import NetworkDriverError
+from pileus.kernel.log import bound
+from pileus.kernel.rpc import HOST_SECRET_HEADER, REQUEST_ID_HEADER, SERVER_HEADER
+
+log = structlog.get_logger("pileus.agent")
+
+STATUS = {
+    RefusalKind.INVALID: 400,
+    RefusalKind.NOT_FOUND: 404,
+    RefusalKind.CONFLICT: 409,
+    RefusalKind.IMAGE_UNUSABLE: 422,
+    RefusalKind.NO_SPACE: 507,
+    RefusalKind.FAILED: 503,
+}
+
+Verb = Callable[[str, Any, falcon.Request], Mapping[str, Any] | msgspec.Struct | None]
+
+
+def make_agent_app(host: Host, secret: str) -> falcon.App[Any, Any]:
+    """The WSGI application of one host's agent."""
+    app: falcon.App[Any, Any] = falcon.App()
+    for path, verbs in _verbs(host).items():
+        app.add_route(path, _Resource(verbs, secret))
+    return app
+
+
+def _verbs(host: Host) -> dict[str, dict[str, tuple[type | None, Verb]]]:
+    """The table: path -> method -> (the body's shape, what to do with (id, body, request))."""
+
+    def pair(
+        shape: type, ensure: Callable[[Any], Any], absent: Callable[[str], None]
+    ) -> dict[str, tuple[type | None, Verb]]:
+        return {
+            "PUT": (shape, lambda _key, body, _req: ensure(body)),
+            "DELETE": (None, lambda key, _body, _req: absent(key)),
+        }
+
+    guests = pair(api.GuestSpec, lambda spec: {"power_state": host.guests.ensure(spec)}, host.guests.ensure_none)
+    guests["GET"] = (None, lambda key, _body, _req: {"power_state": host.guests.state(key)})
+    return {
+        "/networks/{key}": pair(api.NetworkSpec, host.ensure_network, host.ensure_no_network),
+        "/ports/{key}": pair(api.PortSpec, lambda spec: {"tap": host.ensure_port(spec)}, host.ensure_no_port),
+        "/address-sets/{key}": pair(api.AddressSetSpec, host.ensure_address_set, host.ensure_no_address_set),
+        "/routers/{key}": pair(api.RouterSpec, host.ensure_router, host.ensure_no_router),
+        "/disks/{key}": pair(api.DisksSpec, lambda spec: {"disks": host.ensure_disks(spec)}, host.ensure_no_disks),
+        "/guests/{key}": guests,
+        "/guests/{key}/power": {
+            "POST": (api.PowerAction, lambda key, body, _req: {"power_state": host.guests.power(key, body)})
+        },
+        "/guests/{key}/console": {
+            "GET": (None, lambda key, _body, req: {"output": host.guests.console(key, _length(req))})
+        },
+        "/metadata/{key}": pair(api.MetadataSpec, host.ensure_metadata, host.ensure_no_metadata),
+        "/inventory": {"GET": (None, lambda _key, _body, _req: host.inventory())},
+        "/state": {"GET": (None, lambda _key, _body, _req: host.state())},
+    }
+
+
+def _length(req: falcon.Request) -> int | None:
+    try:
+        return req.get_param_as_int("length", min_value=0)
+    except falcon.HTTPInvalidParam as err:
+        raise InvalidRequest(str(err.description)) from err
+
+
+class _Resource:
+    def __init__(self, verbs: dict[str, tuple[type | None, Verb]], secret: str) -> None:
+        self._verbs = verbs
+        self._secret = secret.encode()
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, key: str = "") -> None:
+        self._answer(req, resp, key)
+
+    on_put = on_post = on_delete = on_get
+
+    def _answer(self, req: falcon.Request, resp: falcon.Response, key: str) -> None:
+        given = (req.get_header(HOST_SECRET_HEADER) or "").encode()
+        if not hmac.compare_digest(given, self._secret):
+            raise falcon.HTTPForbidden(description="the host's secret is wrong")
+        verb = self._verbs.get(req.method)
+        if verb is None:
+            raise falcon.HTTPMethodNotAllowed(list(self._verbs))
+        context = {"request_id": req.get_header(REQUEST_ID_HEADER), "server": req.get_header(SERVER_HEADER)}
+        with bound(**context):
+            try:
+                done = self._do(verb, req, key)
+            except Exception as err:  # noqa: BLE001 - the agent's HTTP kernel: every error becomes an answer
+                refused = _refusal(err)
+                resp.status = STATUS[RefusalKind(refused.kind)]
+                resp.data = msgspec.json.encode({"error": refused})
+            else:
+                resp.data = msgspec.json.encode({} if done is None else done)
+        resp.content_type = "application/json"
+
+    @staticmethod
+    def _do(verb: tuple[type | None, Verb], req: falcon.Request, key: str) -> Any:
+        shape, act = verb
+        body = None
+        if shape is not None:
+            try:
+                body = msgspec.json.decode(req.bounded_stream.read(), type=shape)
+            except msgspec.MsgspecError as err:
+                raise InvalidRequest(str(err)) from err
+            described = getattr(body, "id", None) or getattr(body, "server_id", key)
+            if described != key:
+                raise InvalidRequest(f"the description is of {described}, the path names {key}")
+        return act(key, body, req)
+
+
+def _refusal(err: Exception) -> Refused:
+    if isinstance(err, AgentError | NetworkDriverError | HypervisorError):
+        log.warning("refused", kind=err.kind, reason=str(err))
+        return Refused(kind=err.kind, message=str(err))
+    if isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT):
+        log.warning("refused: the disk is full", reason=str(err))
+        return Refused(kind=RefusalKind.NO_SPACE, message="The host's disk is full.")
+    log.error("failed", exc_info=err)
+    return Refused(kind=RefusalKind.FAILED, message=f"The host failed ({type(err).__name__}); its log says more.")
