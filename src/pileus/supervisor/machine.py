@@ -18,6 +18,7 @@ from pileus.kernel import log as logs
 from pileus.settings import Settings
 from pileus.supervisor import checks, credentials, processes, serving
 from pileus.supervisor.children import Program, Ready
+from pileus.supervisor.errors import CannotStart, CannotStop
 from pileus.supervisor.parts import Parts, resolve
 from pileus.supervisor.supervisor import Supervisor, run_apart
 
@@ -25,14 +26,6 @@ log = structlog.get_logger("pileus.supervisor")
 
 _LEFTOVER_TIMEOUT = 5.0  # seconds that processes of a dead supervisor get to end
 _ARENAS = 2
-
-
-class CannotStop(Exception):
-    """The cloud cannot be stopped now. The message says why."""
-
-
-class CannotStart(Exception):
-    """The cloud cannot be started. The message says why, one reason per line."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ class Machine:
         supervisor = Supervisor(
             self._programs(listener),
             settings.site.run_dir,
-            stop_timeout=settings.api.stop_timeout,
+            stop_timeout=self._patience(),
             on_ready=on_ready,
             in_child=forked,
         )
@@ -140,9 +133,13 @@ class Machine:
         lock.release()
         return done
 
+    def _patience(self) -> float:
+        """Seconds that processes get to stop: as long as the slowest of them may take, and a little more."""
+        return max(self.settings.api.stop_timeout, self.settings.conductor.stop_seconds) + 2
+
     def _stop_supervisor(self, pid: int) -> None:
         os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + self.settings.api.stop_timeout + 5
+        deadline = time.monotonic() + self._patience() + 5
         while processes.start_time(pid) is not None:
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
