@@ -1,8 +1,8 @@
 """The `pileus` command.
 
 Here are only the commands' names, options and help; each imports its work when it is called, so that `pileus --help`
-and every mistyped command answer at once. An expected error is one line on standard error: exit code 2 for wrong
-usage or configuration, 1 for everything else.
+and every mistyped command answer at once. (A command that has a module of its name is a function `..._command`.)
+An expected error is one line on standard error: exit code 2 for wrong usage or configuration, 1 for everything else.
 """
 
 import sys
@@ -118,8 +118,8 @@ def agent(ctx: typer.Context) -> None:
     machine.agent(settings_of(ctx))
 
 
-@app.command()
-def config(
+@app.command("config")
+def config_command(
     ctx: typer.Context,
     defaults_toml: Annotated[
         bool, typer.Option("--defaults-toml", help="Print a configuration file with all defaults, commented out.")
@@ -135,8 +135,8 @@ def config(
         command.print_settings(settings_of(ctx), names or [])
 
 
-@app.command()
-def doctor(
+@app.command("doctor")
+def doctor_command(
     ctx: typer.Context,
     audit: Annotated[bool, typer.Option(help="Compare database and host: guests, disks, addresses, ledgers.")] = False,
 ) -> None:
@@ -155,13 +155,13 @@ _FORWARD: dict[str, Any] = {
 }
 
 
-@app.command(context_settings=_FORWARD)
-def image(ctx: typer.Context) -> None:
+@app.command("image", context_settings=_FORWARD)
+def image_command(ctx: typer.Context) -> None:
     """Build images: see `pileus image --help`."""
     resolve_lazily("pileus.cli.image:app", ctx)
 
 
-@app.command(context_settings=_FORWARD)
-def demo(ctx: typer.Context) -> None:
+@app.command("demo", context_settings=_FORWARD)
+def demo_command(ctx: typer.Context) -> None:
     """Boot a first server and run a command in it; write openrc and clouds.yaml."""
     resolve_lazily("pileus.cli.demo:app", ctx)

@@ -1,6 +1,7 @@
 """`pileus config`: every setting with its value, source, default and meaning."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 from rich.text import Text
@@ -33,7 +34,9 @@ def print_settings(loaded: Loaded[Settings], names: Sequence[str]) -> None:
 
 
 def _line(entry: Entry) -> Text:
-    line = Text(f"{entry.key} = ").append(config.shown(entry.value, entry.meta), "green")
+    derived = entry.source.startswith("from ")  # and then of what is public
+    meta = replace(entry.meta, secret=False) if derived else entry.meta
+    line = Text(f"{entry.key} = ").append(config.shown(entry.value, meta), "green")
     if entry.source == config.DEFAULT:
         return line.append("  # default", "dim")
     return line.append(f"  # {entry.source}; default: {config.shown(entry.default, entry.meta) or 'none'}", "yellow")

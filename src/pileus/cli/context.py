@@ -1,12 +1,15 @@
 """What commands share: the settings of this call, and commands whose module is imported only when called."""
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from pileus.kernel.config import Loaded
+    from pileus.kernel.db import Database
     from pileus.settings import Settings
 
 
@@ -18,6 +21,23 @@ def settings_of(ctx: typer.Context) -> "Loaded[Settings]":
     loaded = load_settings(ctx.find_root().obj)
     log.configure(loaded.settings.log, ctx.command.name or "pileus")
     return loaded
+
+
+@contextmanager
+def opened_database(settings: "Settings") -> "Iterator[Database]":
+    """The cloud's database, closed afterwards. Unavailable if it cannot be reached or has not been prepared."""
+    import sqlalchemy as sa  # noqa: PLC0415 - not needed for help
+
+    from pileus.kernel.db import Database  # noqa: PLC0415
+    from pileus.kernel.errors import Unavailable  # noqa: PLC0415
+
+    db = Database(settings.database)
+    try:
+        yield db
+    except (sa.exc.OperationalError, sa.exc.ProgrammingError) as err:
+        raise Unavailable(f"The database cannot be used: {err.orig} (`pileus db check` says more).") from err
+    finally:
+        db.close()
 
 
 def resolve_lazily(name: str, ctx: typer.Context) -> None:

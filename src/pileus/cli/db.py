@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pileus.cli.context import settings_of
+from pileus.cli.context import opened_database, settings_of
 
 app = typer.Typer(help="Look after the database.", no_args_is_help=True)
 
@@ -48,20 +48,14 @@ def purge(
 ) -> None:
     """Delete the history of operations that ended long ago. The conductor does it by itself every day."""
     from pileus.kernel.clock import MICROSECONDS, SystemClock  # noqa: PLC0415
-    from pileus.kernel.db import Database  # noqa: PLC0415
     from pileus.kernel.saga import purge as purge_sagas  # noqa: PLC0415
 
     settings = settings_of(ctx).settings
     age = settings.conductor.keep_days if days is None else days
     before = SystemClock().now() - int(age * 86400 * MICROSECONDS)
-    batch, total = 1000, 0
-    db = Database(settings.database)
-    try:
-        while True:
+    batch, total, deleted = 1000, 0, 1000
+    with opened_database(settings) as db:
+        while deleted == batch:
             deleted = db.transact(lambda tx: purge_sagas(tx, before, batch))
             total += deleted
-            if deleted < batch:
-                break
-    finally:
-        db.close()
     print(f"Deleted {total} operations that ended more than {age:g} days ago.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pileus.cli.context import settings_of
+from pileus.cli.context import opened_database, settings_of
 
 if TYPE_CHECKING:
     from pileus.kernel.db import Database, Tx
@@ -98,13 +98,9 @@ def _ask(db: "Database", request: "Callable[[Tx], bool]", saga_id: str) -> None:
 def _opened(ctx: typer.Context) -> "Iterator[tuple[Database, Sagas]]":
     """The database, and a registry that knows no sagas but can send requests to those who do."""
     from pileus.kernel.clock import SystemClock  # noqa: PLC0415
-    from pileus.kernel.db import Database  # noqa: PLC0415
     from pileus.kernel.nudge import Nudges  # noqa: PLC0415
     from pileus.kernel.saga import Sagas  # noqa: PLC0415
 
     settings = settings_of(ctx).settings
-    db = Database(settings.database)
-    try:
+    with opened_database(settings) as db:
         yield db, Sagas(SystemClock(), Nudges(settings.site.run_dir))
-    finally:
-        db.close()

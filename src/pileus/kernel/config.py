@@ -278,13 +278,13 @@ def _expanded(given: _Given, known: Mapping[_Path, Any], sections: set[_Path]) -
 
 
 def _unknown(path: _Path, raw: Any, known: Mapping[_Path, Any], sections: set[_Path]) -> str:
-    section, key = path[:-1], path[-1]
+    section, key = (path if isinstance(raw, dict) else path[:-1]), path[-1]
     homes = [".".join(other[:-1]) for other in known if other[-1] == key]
-    if not section and not isinstance(raw, dict):
+    if not section:
         hint = f": did you mean [{homes[0]}] {key}?" if homes else ""
         return f"'{key}' stands outside any section{hint}"
     if section not in sections:
-        wrong = ".".join(section or path)
+        wrong = ".".join(section)
         return f"there is no section [{wrong}]{_nearest(wrong, map('.'.join, sections), '[{}]')}"
     meant = _nearest(key, [other[-1] for other in known if other[:-1] == section])
     if not meant and homes:
