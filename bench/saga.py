@@ -46,8 +46,10 @@ def conductor(url: str, run_dir: Path) -> Iterator[None]:
         nudges.serve()
         clock = SystemClock()
         running = Conductor(Database(DatabaseSettings(url=url)), Sagas(clock, nudges, [SAGA]), None, clock, nudges)
-        signal.signal(signal.SIGTERM, lambda *_: running.stop())
-        running.run_forever()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        running.start()
+        signal.sigwait({signal.SIGTERM})
+        running.stop()
         nudges.close()
         os._exit(0)
     try:

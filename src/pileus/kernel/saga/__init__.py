@@ -58,10 +58,10 @@ from pileus.kernel.saga.history import (
     events,
     find_action,
     listing,
-    purge,
     show,
 )
 from pileus.kernel.saga.model import FINAL, Cancelled, Failure, Json, Saga, State, Step
+from pileus.kernel.saga.purge import purge, purge_loop
 from pileus.kernel.saga.registry import Sagas
 from pileus.kernel.saga.retry import DEFAULT, ONCE, Retry
 from pileus.kernel.saga.settings import ConductorSettings
@@ -91,5 +91,6 @@ __all__ = [
     "find_action",
     "listing",
     "purge",
+    "purge_loop",
     "show",
 ]

@@ -73,8 +73,11 @@ class Conductor:
             keeper.join()
 
     def stop(self) -> None:
-        """End `run_forever`: steps that run get `stop_seconds` to finish. Waits for a conductor that was started
-        with `start`. Safe in a signal handler."""
+        """End `run_forever`: steps that run get `stop_seconds` to finish. Waits for a conductor begun with `start`.
+
+        Not for a signal handler, which may interrupt the holder of a lock: a process calls `start`, waits in
+        `signal.sigwait`, and then calls this.
+        """
         self._stopping.set()
         self._wake.set()
         for thread in self._threads:

@@ -204,14 +204,3 @@ def _listed(row: Row) -> Listed:
         finished_at=row.finished_at,
         blocked=bool(row.blocked),
     )
-
-
-def purge(tx: Tx, finished_before: int, limit: int = 1000) -> int:
-    """Delete up to `limit` sagas that ended before an instant, with their journals, and answer how many. Call it again
-    while the answer is `limit`."""
-    old = sa.select(saga.c.id).where(saga.c.finished_at < finished_before).order_by(saga.c.finished_at).limit(limit)
-    ids = [row.id for row in tx.all(old)]
-    if ids:
-        tx.execute(sa.delete(saga_event).where(saga_event.c.saga_id.in_(ids)))
-        tx.execute(sa.delete(saga).where(saga.c.id.in_(ids)))
-    return len(ids)
