@@ -29,7 +29,7 @@ log = structlog.get_logger("pileus.nudge")
 
 
 class Nudges:
-    """Sends nudges, and after `serve` receives them too.
+    """Sends nudges, and after `serve` receives them too. One for a process.
 
     `run_dir` is the directory shared by the machine's processes; None: only within this process. A directory whose
     path is too long for a Unix socket's address, or that cannot be written, costs speed and nothing else.

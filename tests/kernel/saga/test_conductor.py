@@ -131,6 +131,7 @@ def test_stop_lets_the_step_finish_and_gives_leases_back(sqlite: Database) -> No
         assert inside.wait(10)
         stopper = threading.Thread(target=conductor.stop)
         stopper.start()
+        wait_for(lambda: conductor.engine.stopping)
         leave.set()
         stopper.join()
     shown = cloud.shown(saga_id)

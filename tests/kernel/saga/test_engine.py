@@ -1,4 +1,5 @@
 import itertools
+import os
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -11,10 +12,11 @@ from tests.kernel.saga.sagas import DONE, Cloud, do, saga
 from pileus.kernel.clock import FakeClock
 from pileus.kernel.db import Database, Tx
 from pileus.kernel.errors import Conflict, Unavailable
-from pileus.kernel.owner import this_host
-from pileus.kernel.saga import Cancelled, Ctx, Failure, Saga, Sagas, State, Step, drain, tables
+from pileus.kernel.owner import dead_here, new_owner, this_host
+from pileus.kernel.saga import Cancelled, Ctx, Failure, Saga, Sagas, State, Step, drain, journal, tables
 from pileus.kernel.saga.journal import fair_choice
 from pileus.kernel.saga.retry import Retry
+from pileus.kernel.saga.tables import unfinished_row
 
 
 def test_runs_steps_in_order_with_params_and_results(database: Database) -> None:
@@ -328,6 +330,39 @@ def test_given_back_at_the_next_boundary_when_stopping(database: Database) -> No
     assert cloud.shown(saga_id).owner is None
     (again,) = cloud.engine("other").take(1)
     assert again.began == again.done == {"claim"}
+
+
+def test_a_saga_that_is_not_registered_cannot_start(sqlite: Database) -> None:
+    cloud = Cloud(sqlite)
+    for unknown in ("server.dance", Saga("server.create", (Step("a", do=do),), version=7)):
+        with pytest.raises(KeyError), sqlite.write() as tx:
+            cloud.sagas.start(tx, unknown, resource="r", project="p", user="u", request_id="q", params={})
+
+
+def test_no_frequent_query_reads_the_finished(sqlite: Database) -> None:
+    mine = (tables.saga.c.owner == "me", unfinished_row(tables.saga))
+    queries = (journal._TAKE.params(now=5, most=5), journal._ANY_DUE.params(now=5), sa.select(tables.saga).where(*mine))
+    with sqlite.read() as tx:
+        for query in queries:
+            text = query.compile(sqlite.engine, compile_kwargs={"literal_binds": True})
+            plan = [row.detail for row in tx.all(sa.text(f"EXPLAIN QUERY PLAN {text}"))]
+            assert plan[0].startswith("SEARCH saga USING INDEX ix_saga_lease_until"), plan
+            assert not any(detail.startswith("SCAN") for detail in plan), plan
+
+
+def test_the_living_and_strangers_are_not_dead() -> None:
+    assert dead_here([new_owner(), "elsewhere:1:x:1", "nonsense", f"{this_host()}:x:y:1"]) == []
+
+
+def test_a_zombie_is_dead() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    owner = new_owner().split(":")
+    owner[1] = str(pid)
+    assert dead_here([":".join(owner)]) == [":".join(owner)]
+    os.waitpid(pid, 0)
 
 
 def test_release_gives_back_what_waits(sqlite: Database) -> None:

@@ -10,7 +10,7 @@ from pileus.kernel.db import Row, Tx
 from pileus.kernel.owner import host_of
 from pileus.kernel.saga.model import Event, Saga, State
 from pileus.kernel.saga.registry import Sagas
-from pileus.kernel.saga.tables import saga, saga_event
+from pileus.kernel.saga.tables import saga, saga_event, unfinished_row
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def listing(
 ) -> list[Listed]:
     """Sagas, the latest first: those that are in `states` (default: unfinished)."""
     query = _LISTED.order_by(saga.c.seq.desc()).limit(limit)
-    query = query.where(saga.c.lease_until.is_not(None) if states is None else saga.c.state.in_(states))
+    query = query.where(unfinished_row(saga) if states is None else saga.c.state.in_(states))
     if resource is not None:
         query = query.where(saga.c.resource == resource)
     return [_listed(row) for row in tx.all(query)]
@@ -178,9 +178,9 @@ _earlier = saga.alias("before")
 _LISTED = sa.select(
     saga,
     (
-        saga.c.lease_until.is_not(None)
+        unfinished_row(saga)
         & sa.exists().where(
-            _earlier.c.resource == saga.c.resource, _earlier.c.lease_until.is_not(None), _earlier.c.seq < saga.c.seq
+            _earlier.c.resource == saga.c.resource, unfinished_row(_earlier), _earlier.c.seq < saga.c.seq
         )
     ).label("blocked"),
 )

@@ -14,14 +14,14 @@ from sqlalchemy import bindparam
 
 from pileus.kernel.db import Row, Tx
 from pileus.kernel.saga.model import Event, Saga, State
-from pileus.kernel.saga.tables import saga, saga_event
+from pileus.kernel.saga.tables import saga, saga_event, unfinished_row
 
 CANCEL = "cancel"
 ABANDON = "abandon"
 
 _earlier = saga.alias("earlier")
 _blocked = sa.exists().where(
-    _earlier.c.resource == saga.c.resource, _earlier.c.lease_until.is_not(None), _earlier.c.seq < saga.c.seq
+    _earlier.c.resource == saga.c.resource, unfinished_row(_earlier), _earlier.c.seq < saga.c.seq
 )
 _DUE = (saga.c.lease_until <= bindparam("now"), ~_blocked)
 _ANY_DUE = sa.select(saga.c.id).where(*_DUE).limit(1)
@@ -42,7 +42,7 @@ _TAKE = (
     )
     .where(*_DUE)
     .order_by(saga.c.seq)
-    .limit(bindparam("most"))
+    .limit(bindparam("most", type_=sa.Integer))
     .with_for_update(skip_locked=True)
 )
 _TAKEN = (
@@ -173,7 +173,7 @@ def request_cancel(tx: Tx, saga_id: str, now: int) -> bool:
     return (
         tx.changed(
             sa.update(saga)
-            .where(saga.c.id == saga_id, saga.c.lease_until.is_not(None), saga.c.request.in_(("", CANCEL)))
+            .where(saga.c.id == saga_id, unfinished_row(saga), saga.c.request.in_(("", CANCEL)))
             .values(request=CANCEL, updated_at=now)
         )
         == 1
@@ -192,9 +192,7 @@ def hasten(tx: Tx, saga_id: str, request: str, now: int) -> bool:
 def unfinished(tx: Tx, resource: str) -> Sequence[Row]:
     """(id, name) of the unfinished sagas of a resource in start order."""
     return tx.all(
-        sa.select(saga.c.id, saga.c.name)
-        .where(saga.c.resource == resource, saga.c.lease_until.is_not(None))
-        .order_by(saga.c.seq)
+        sa.select(saga.c.id, saga.c.name).where(saga.c.resource == resource, unfinished_row(saga)).order_by(saga.c.seq)
     )
 
 
@@ -295,7 +293,7 @@ def stick(tx: Tx, saga_id: str, problem: dict[str, Any], now: int, due: int) -> 
 
 def release(tx: Tx, owner: str, due: int, ids: Collection[str] | None = None) -> None:
     """Give the owner's sagas (all, or those with `ids`) back, to be taken at `due`."""
-    mine = [saga.c.owner == owner, saga.c.lease_until.is_not(None)]
+    mine = [saga.c.owner == owner, unfinished_row(saga)]
     if ids is not None:
         mine.append(saga.c.id.in_(ids))
     tx.execute(sa.update(saga).where(*mine).values(owner=None, lease_until=due))
@@ -303,18 +301,16 @@ def release(tx: Tx, owner: str, due: int, ids: Collection[str] | None = None) ->
 
 def extend(tx: Tx, owner: str, lease_until: int) -> None:
     """Prolong the leases of all of the owner's sagas."""
-    tx.execute(
-        sa.update(saga).where(saga.c.owner == owner, saga.c.lease_until.is_not(None)).values(lease_until=lease_until)
-    )
+    tx.execute(sa.update(saga).where(saga.c.owner == owner, unfinished_row(saga)).values(lease_until=lease_until))
 
 
 def owners(tx: Tx) -> list[str]:
     """Who holds leases."""
-    held = sa.select(saga.c.owner).where(saga.c.lease_until.is_not(None), saga.c.owner.is_not(None)).distinct()
+    held = sa.select(saga.c.owner).where(unfinished_row(saga), saga.c.owner.is_not(None)).distinct()
     return [row.owner for row in tx.all(held)]
 
 
 def cancelled(tx: Tx, owner: str) -> list[str]:
     """The owner's sagas that were asked to stop."""
-    asked = (saga.c.owner == owner, saga.c.lease_until.is_not(None), saga.c.request == CANCEL)
+    asked = (saga.c.owner == owner, unfinished_row(saga), saga.c.request == CANCEL)
     return [row.id for row in tx.all(sa.select(saga.c.id).where(*asked))]

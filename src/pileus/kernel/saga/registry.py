@@ -54,9 +54,10 @@ class Sagas:
 
         Sagas of one `resource` (an id) run one after another in the order of their starts. For that order to be
         certain, the transaction also changes the resource's own row (compare-and-swap), as services do anyway. `params`
-        is plain JSON with everything the saga needs: ids minted, names resolved. KeyError if the name is unknown.
+        is plain JSON with everything the saga needs: ids minted, names resolved. KeyError if the saga is
+        not registered.
         """
-        declared = self._newest[saga] if isinstance(saga, str) else saga
+        declared = self._newest[saga] if isinstance(saga, str) else self._by_version[saga.name, saga.version]
         saga_id = new_uuid()
         journal.insert(
             tx,

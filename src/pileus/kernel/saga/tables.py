@@ -44,3 +44,8 @@ saga_event = sa.Table(
     sa.Column("data", Json(dict), nullable=False),
     sa.Column("at", Timestamp, nullable=False),
 )
+
+
+def unfinished_row(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """That a saga has not ended: in a form for which SQLite too uses the index (for IS NOT NULL it does not)."""
+    return table.c.lease_until >= 0
