@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Mapping
 
 from pileus.agent.api import AddressSetSpec, FilterRule, PortSpec
-from pileus.drivers.network.linux import rules
+from pileus.drivers.network.checks import ICMP, WITH_PORTS, port_range, protocol_number
 from pileus.drivers.network.linux.conntrack import Connection
 
 Sets = Mapping[str, AddressSetSpec]
@@ -47,14 +47,14 @@ def _admits(rule: FilterRule, remote: str, protocol: int, ports: tuple[int, int]
         members = sets.get(rule.remote_set, AddressSetSpec(id=rule.remote_set))
         if not any(_contains(member, remote) for member in (*members.ipv4, *members.ipv6)):
             return False
-    number = rules.protocol_number(rule)
+    number = protocol_number(rule)
     if number is None:
         return True
     if number != protocol:
         return False
-    low, high = rule.port_min, rule.port_max
-    if number in (1, 58):
-        return low in (None, ports[0]) and high in (None, ports[1])
-    if number in rules.WITH_PORTS:
-        return (low or 0) <= ports[1] <= (65535 if high is None else high)
+    if number in ICMP:
+        return rule.port_min in (None, ports[0]) and rule.port_max in (None, ports[1])
+    if number in WITH_PORTS:
+        low, high = port_range(rule)
+        return low <= ports[1] <= high
     return True

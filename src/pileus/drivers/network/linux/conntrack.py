@@ -1,4 +1,4 @@
-"""Connections that the kernel tracks, in the namespace of the calling thread: finding and ending them."""
+"""Connections that the kernel tracks, in the namespace of the calling thread: finding, marking and ending them."""
 
 import contextlib
 import errno
@@ -59,8 +59,26 @@ def _opened(family: int) -> Iterator[Any]:
         raise HostCommandFailed(f"connection tracking: {err}") from err
 
 
-def cut(doomed: Callable[[Connection], bool], zone: int | None = None) -> int:
-    """End the connections (of one zone, or of all) that `doomed` picks; answer how many."""
+def cut_addresses(addresses: set[str]) -> int:
+    """Forget all connections in which one of the addresses takes part, before or after translation."""
+    return _each(
+        lambda c: bool({c.original.source, c.original.destination, c.reply.source, c.reply.destination} & addresses),
+        None,
+        "del",
+    )
+
+
+def mark(picks: Callable[[Connection], bool], zone: int, value: int) -> int:
+    """Set the mark of the zone's connections that `picks` picks; answer how many.
+
+    Unlike a forgotten connection, which the next packet of either side would begin anew, a marked one can be
+    refused for as long as anybody tries.
+    """
+    return _each(picks, zone, "set", mark=value)
+
+
+def _each(picks: Callable[[Connection], bool], zone: int | None, command: str, **values: int) -> int:
+    """Send a command for each connection picked, of one zone or of all."""
     count = 0
     for family, name in ((socket.AF_INET, "V4"), (socket.AF_INET6, "V6")):
         with _opened(family) as table:
@@ -70,29 +88,28 @@ def cut(doomed: Callable[[Connection], bool], zone: int | None = None) -> int:
                 original, reply = message.get_attr("CTA_TUPLE_ORIG"), message.get_attr("CTA_TUPLE_REPLY")
                 if zone is not None and its_zone != zone:  # kernels before 6.8 do not filter
                     continue
-                if doomed(Connection(its_zone, _flow(original, name), _flow(reply, name))):
+                if picks(Connection(its_zone, _flow(original, name), _flow(reply, name))):
                     chosen.append((its_zone, original))
             for its_zone, original in chosen:
-                count += _delete(table, family, its_zone, original)
+                named = {**values, "zone": its_zone} if its_zone else values
+                count += _send(table, command, _key(family, original), named)
     return count
 
 
-def _delete(table: Any, family: int, zone: int, original: Any) -> bool:
-    """End one connection; False if it has ended meanwhile."""
+def _key(family: int, original: Any) -> NFCTAttrTuple:
+    """By what the kernel finds the connection: pyroute2 forgets the ports of rarer protocols."""
     key = NFCTAttrTuple.from_netlink(family, original)
     protocol = original.get_attr("CTA_TUPLE_PROTO")
     key.sport, key.dport = protocol.get_attr("CTA_PROTO_SRC_PORT"), protocol.get_attr("CTA_PROTO_DST_PORT")
+    return key
+
+
+def _send(table: Any, command: str, key: NFCTAttrTuple, values: dict[str, int]) -> bool:
+    """False if the connection has ended meanwhile."""
     try:
-        table.entry("del", tuple_orig=key, **({"zone": zone} if zone else {}))
+        table.entry(command, tuple_orig=key, **values)
     except NetlinkError as err:
         if err.code != errno.ENOENT:
             raise
         return False
     return True
-
-
-def cut_addresses(addresses: set[str]) -> int:
-    """End all connections in which one of the addresses takes part, before or after translation."""
-    return cut(
-        lambda c: bool({c.original.source, c.original.destination, c.reply.source, c.reply.destination} & addresses)
-    )

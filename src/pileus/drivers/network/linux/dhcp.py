@@ -6,10 +6,8 @@ Only a change of its configuration restarts it, and the lease file carries over.
 """
 
 import contextlib
-import ipaddress
 import os
 import pwd
-import re
 import signal
 import socket
 import struct
@@ -21,17 +19,16 @@ from pathlib import Path
 import structlog
 
 from pileus.agent.api import DhcpHost, NetworkSpec, SubnetSpec
-from pileus.drivers.network.base import HostCommandFailed, InvalidDescription
+from pileus.drivers.network.base import HostCommandFailed
+from pileus.drivers.network.checks import address, domain, hostname, mac_address, network
 from pileus.drivers.network.linux import namespaces
 from pileus.drivers.network.linux.journal import write_atomically
-from pileus.drivers.network.linux.rules import mac_address
 from pileus.drivers.network.linux.settings import LinuxNetworkSettings
 from pileus.kernel.clock import Clock
 
 log = structlog.get_logger("pileus.network")
 INTERFACE = "dhcp0"
 METADATA_ADDRESS = "169.254.169.254"
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _STOP_SECONDS, _RELEASE_SECONDS = 5.0, 1.0
 
 
@@ -79,12 +76,9 @@ def served(spec: NetworkSpec) -> list[SubnetSpec]:
 
 
 def addresses(spec: NetworkSpec) -> list[str]:
-    """The addresses of the DHCP server's interface. Raises InvalidDescription."""
-    found = []
-    for subnet in served(spec):
-        network = _cidr(subnet.cidr)
-        found.append(f"{_address(subnet.dhcp_ip or '')}/{network.prefixlen}")
-    return [*found, f"{METADATA_ADDRESS}/32"]
+    """The addresses of the DHCP server's interface."""
+    own = [f"{address(subnet.dhcp_ip or '')}/{network(subnet.cidr).prefixlen}" for subnet in served(spec)]
+    return [*own, f"{METADATA_ADDRESS}/32"]
 
 
 def configuration(spec: NetworkSpec, settings: LinuxNetworkSettings, files: Path, user: str) -> str:
@@ -109,34 +103,34 @@ def configuration(spec: NetworkSpec, settings: LinuxNetworkSettings, files: Path
         f"addn-hosts={paths.names}",
         f"dhcp-option-force=option:mtu,{int(spec.mtu)}",
     ]
-    lines += [f"server={_address(server)}" for server in settings.dns_servers]
-    domain = checked_domain(spec.dns_domain)
-    if domain:
-        lines += [f"domain={domain}", f"local=/{domain}/"]
+    lines += [f"server={address(server)}" for server in settings.dns_servers]
+    suffix = domain(spec.dns_domain)
+    if suffix:
+        lines += [f"domain={suffix}", f"local=/{suffix}/"]
     for number, subnet in enumerate(served(spec)):
         lines += _subnet_lines(f"s{number}", subnet, spec, settings.dhcp_lease_time)
     return "\n".join([*lines, ""])
 
 
 def _subnet_lines(tag: str, subnet: SubnetSpec, spec: NetworkSpec, lease_time: int) -> Iterator[str]:
-    network = _cidr(subnet.cidr)
-    servers = ",".join(str(_address(server)) for server in subnet.dns_nameservers)
-    if network.version == 6:
+    cidr = network(subnet.cidr)
+    servers = ",".join(str(address(server)) for server in subnet.dns_nameservers)
+    if cidr.version == 6:
         if subnet.ipv6_address_mode != "slaac":
-            yield f"dhcp-range=set:{tag},{network.network_address},static,{network.prefixlen},{lease_time}s"
+            yield f"dhcp-range=set:{tag},{cidr.network_address},static,{cidr.prefixlen},{lease_time}s"
         if servers:
             bracketed = ",".join(f"[{server}]" for server in servers.split(","))
             yield f"dhcp-option=tag:{tag},option6:dns-server,{bracketed}"
         return
-    yield f"dhcp-range=set:{tag},{network.network_address},static,{network.netmask},{lease_time}s"
+    yield f"dhcp-range=set:{tag},{cidr.network_address},static,{cidr.netmask},{lease_time}s"
     yield f"dhcp-option=tag:{tag},option:dns-server,{servers or subnet.dhcp_ip}"
-    routes = [f"{METADATA_ADDRESS}/32,{_address(subnet.dhcp_ip or '')}"]
-    routes += [f"{_cidr(route.destination)},{_address(route.nexthop)}" for route in subnet.host_routes]
+    routes = [f"{METADATA_ADDRESS}/32,{address(subnet.dhcp_ip or '')}"]
+    routes += [f"{network(route.destination)},{address(route.nexthop)}" for route in subnet.host_routes]
     for other in spec.subnets:
-        if other.id != subnet.id and _cidr(other.cidr).version == 4:
-            routes.append(f"{_cidr(other.cidr)},0.0.0.0")
+        if other.id != subnet.id and network(other.cidr).version == 4:
+            routes.append(f"{network(other.cidr)},0.0.0.0")
     if subnet.gateway_ip:
-        gateway = _address(subnet.gateway_ip)
+        gateway = address(subnet.gateway_ip)
         routes.append(f"0.0.0.0/0,{gateway}")
         yield f"dhcp-option=tag:{tag},option:router,{gateway}"
     else:
@@ -149,51 +143,25 @@ def reservations(hosts: tuple[DhcpHost, ...]) -> str:
     """The reservations file. A client identifier is ignored: firmware and system send different ones."""
     lines = []
     for host in hosts:
-        name = _hostname(host.hostname)
+        name = hostname(host.hostname)
         for ip in host.ips:
-            address = _address(ip)
-            text = f"[{address}]" if address.version == 6 else str(address)
-            fields = [mac_address(host.mac), *(["id:*"] if address.version == 4 else []), text]
+            fixed = address(ip)
+            text = [f"[{fixed}]"] if fixed.version == 6 else ["id:*", str(fixed)]
+            fields = [mac_address(host.mac), *text]
             lines.append(",".join([*fields, name] if name else fields))
     return "\n".join([*lines, ""])
 
 
-def host_names(hosts: tuple[DhcpHost, ...], domain: str) -> str:
+def host_names(hosts: tuple[DhcpHost, ...], dns_domain: str) -> str:
     """The names file: every port's name, with and without the domain, also before it took a lease."""
-    suffix = checked_domain(domain)
+    suffix = domain(dns_domain)
     lines = []
     for host in hosts:
-        name = _hostname(host.hostname)
+        name = hostname(host.hostname)
         if name:
             full = [f"{name}.{suffix}"] if suffix else []
-            lines += [" ".join([str(_address(ip)), *full, name]) for ip in host.ips]
+            lines += [" ".join([str(address(ip)), *full, name]) for ip in host.ips]
     return "\n".join([*lines, ""])
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError as err:
-        raise InvalidDescription(str(err)) from err
-
-
-def _cidr(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError as err:
-        raise InvalidDescription(str(err)) from err
-
-
-def _hostname(text: str) -> str:
-    """The name in lower case, or nothing if it is no name for a host: then the guest keeps its own."""
-    return text.lower() if _NAME.fullmatch(text.lower()) else ""
-
-
-def checked_domain(text: str) -> str:
-    stripped = text.rstrip(".").lower()
-    if stripped and not all(_NAME.fullmatch(label) for label in stripped.split(".")):
-        raise InvalidDescription(f"{text!r} is not a domain name")
-    return stripped
 
 
 # --- the process --------------------------------------------------------------------------------------------
@@ -386,7 +354,7 @@ def _prune(path: Path, reserved: set[tuple[str, str]]) -> None:
 
 def _server_for(spec: NetworkSpec, ip: str) -> str | None:
     for subnet in served(spec):
-        if _address(ip) in _cidr(subnet.cidr):
+        if address(ip) in network(subnet.cidr):
             return subnet.dhcp_ip
     return None
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import structlog
 
 from pileus.agent.api import AddressSetSpec, NetworkSpec, PortSpec, RouterSpec
+from pileus.drivers.network import checks
 from pileus.drivers.network.base import MetadataEndpoint, NetworkDriverError, NetworkNotFound, NetworkState
-from pileus.drivers.network.linux import admission, conntrack, links, namespaces, networks, observation, routers, rules
+from pileus.drivers.network.linux import admission, conntrack, links, namespaces, observation, routers, rules
 from pileus.drivers.network.linux.dhcp import DhcpServers
 from pileus.drivers.network.linux.filters import Filters, NetworkEntry
 from pileus.drivers.network.linux.journal import Journal
-from pileus.drivers.network.linux.names import Names, Owner, checked_id
+from pileus.drivers.network.linux.names import Names, Owner
 from pileus.drivers.network.linux.networks import Networks
 from pileus.drivers.network.linux.routers import Routers
 from pileus.drivers.network.linux.settings import LinuxNetworkSettings
@@ -28,18 +29,18 @@ _ZONES = range(1, 1 << 16)
 class LinuxNetwork:
     """Implements NetworkDriver. `prefix` (a letter and one or two letters or digits) begins every name on the host.
 
-    One lock per resource; a port's verbs hold nothing of its network, so that a slow network never stops others.
+    `state_dir` is the driver's alone. One lock per resource; a port's verbs hold nothing of its network, so that a
+    slow network never stops others.
     """
 
     def __init__(self, settings: LinuxNetworkSettings, prefix: str, state_dir: Path, clock: Clock) -> None:
         self._names = Names(prefix)
-        directory = state_dir / "network"
-        self._networks = Journal(directory / "networks", NetworkEntry)
-        self._ports = Journal(directory / "ports", PortSpec)
-        self._sets = Journal(directory / "address-sets", AddressSetSpec)
-        self._routers = Journal(directory / "routers", RouterSpec)
+        self._networks = Journal(state_dir / "networks", NetworkEntry)
+        self._ports = Journal(state_dir / "ports", PortSpec)
+        self._sets = Journal(state_dir / "address-sets", AddressSetSpec)
+        self._routers = Journal(state_dir / "routers", RouterSpec)
         self._filters = Filters(self._names, self._networks, self._ports, self._sets)
-        self._servers = DhcpServers(settings, directory / "dhcp", clock)
+        self._servers = DhcpServers(settings, state_dir / "dhcp", clock)
         self._bridges = Networks(settings, self._names, self._servers)
         self._namespaces = Routers(self._names)
         self._applied: dict[str, object] = {}  # what this process has made true, by id
@@ -49,8 +50,7 @@ class LinuxNetwork:
     # --- networks -------------------------------------------------------------------------------------------
 
     def ensure_network(self, spec: NetworkSpec) -> None:
-        checked_id(spec.id)
-        networks.check(spec)
+        checks.check_network(spec)
         with self._locked(spec.id):
             before = self._applied.get(spec.id)
             zone = self._zone(spec)
@@ -68,7 +68,7 @@ class LinuxNetwork:
             self._applied[spec.id] = spec
 
     def ensure_no_network(self, network_id: str) -> None:
-        checked_id(network_id)
+        checks.checked_id(network_id)
         with self._locked(network_id):
             self._applied.pop(network_id, None)
             self._bridges.ensure_no(network_id)
@@ -90,8 +90,8 @@ class LinuxNetwork:
     # --- ports ----------------------------------------------------------------------------------------------
 
     def ensure_port(self, spec: PortSpec) -> str:
+        checks.check_port(spec)
         tap = self._names.tap(spec.id)
-        rules.port_commands(self._filters.table, spec, tap)  # raises InvalidDescription before anything is changed
         with self._locked(spec.id):
             if self._applied.get(spec.id) != spec or self._filters.verify() or not self._port_is_whole(spec, tap):
                 self._make_port(spec, tap)
@@ -135,8 +135,10 @@ class LinuxNetwork:
         entry = self._networks.get(spec.network_id)
         if spec.filtered and spec.addresses and entry is not None:
             sets = self._sets.all()
-            cut = conntrack.cut(lambda connection: admission.expelled(spec, sets, connection), entry.zone)
-            log.debug("connections cut", port=spec.id, count=cut)
+            cut = conntrack.mark(
+                lambda connection: admission.expelled(spec, sets, connection), entry.zone, rules.EXPELLED
+            )
+            log.debug("connections refused from now on", port=spec.id, count=cut)
 
     def ensure_no_port(self, port_id: str) -> None:
         tap = self._names.tap(port_id)
@@ -150,9 +152,7 @@ class LinuxNetwork:
     # --- address sets ---------------------------------------------------------------------------------------
 
     def ensure_address_set(self, spec: AddressSetSpec) -> None:
-        checked_id(spec.id)
-        for texts, version in ((spec.ipv4, 4), (spec.ipv6, 6)):
-            rules.members(texts, version)
+        checks.check_address_set(spec)
         with self._locked(spec.id):
             if self._applied.get(spec.id) == spec and not self._filters.verify():
                 return
@@ -164,7 +164,7 @@ class LinuxNetwork:
                 self._expel_from_users(spec.id)
 
     def ensure_no_address_set(self, set_id: str) -> None:
-        checked_id(set_id)
+        checks.checked_id(set_id)
         with self._locked(set_id):
             self._applied.pop(set_id, None)
             known = self._sets.get(set_id) is not None
@@ -181,8 +181,7 @@ class LinuxNetwork:
     # --- routers --------------------------------------------------------------------------------------------
 
     def ensure_router(self, spec: RouterSpec) -> None:
-        checked_id(spec.id)
-        routers.check(spec)
+        checks.check_router(spec)
         with self._locked(spec.id):
             if self._applied.get(spec.id) == spec and self._namespaces.whole(spec):
                 return
@@ -202,7 +201,7 @@ class LinuxNetwork:
             self._applied[spec.id] = spec
 
     def ensure_no_router(self, router_id: str) -> None:
-        checked_id(router_id)
+        checks.checked_id(router_id)
         with self._locked(router_id):
             self._applied.pop(router_id, None)
             self._namespaces.ensure_no(router_id)

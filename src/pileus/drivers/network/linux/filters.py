@@ -12,7 +12,7 @@ from pileus.agent.api import AddressSetSpec, NetworkSpec, PortSpec
 from pileus.drivers.network.linux import nft, rules
 from pileus.drivers.network.linux.journal import Journal
 from pileus.drivers.network.linux.names import Names, short
-from pileus.drivers.network.linux.nft import Json, Table, equal, has_state, meta
+from pileus.drivers.network.linux.nft import Json, Table, equal, has_state, meta, payload
 
 
 class NetworkEntry(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class Filters:
     ) -> None:
         self._names = names
         self._networks, self._ports, self._sets = networks, ports, sets
-        self.table = Table("bridge", names.filter_table)
+        self._table = Table("bridge", names.filter_table)
         self._state = Table("inet", names.state_table)
         self._lock = threading.RLock()
         self._generation: int | None = None  # the ruleset's, if it was ours when last seen; None: look
@@ -58,14 +58,11 @@ class Filters:
             if self._synchronise() or f"zone-{short(network_id)}" not in self._chains:
                 return
             bridge, chain = self._names.bridge(network_id), f"zone-{short(network_id)}"
-            self._commit(
-                [
-                    self._state.delete_elements("zones", [bridge]),
-                    self._state.delete_elements("bridges", [bridge]),
-                    self._state.flush_chain(chain),
-                    self._state.delete_chain(chain),
-                ]
-            )
+            commands = [self._state.delete_elements("zones", [bridge])]
+            for name in ("bridges", "tenants"):
+                commands += self._state.elements(name, [bridge])  # deleting what is not there would fail
+                commands.append(self._state.delete_elements(name, [bridge]))
+            self._commit([*commands, self._state.flush_chain(chain), self._state.delete_chain(chain)])
             self._chains.discard(chain)
 
     def ensure_port(self, port_id: str) -> None:
@@ -81,15 +78,15 @@ class Filters:
             if not self._synchronise():
                 tap = self._names.tap(port_id)
                 commands = self._unfilter(port_id)
-                commands.append(self.table.elements("isolated", [tap])[0])  # so that deleting it cannot fail
-                commands.append(self.table.delete_elements("isolated", [tap]))
+                commands += self._table.elements("isolated", [tap])
+                commands.append(self._table.delete_elements("isolated", [tap]))
                 self._commit([*commands, *self._unused_sets()])
 
     def ensure_set(self, set_id: str) -> None:
         """Make the journaled address set's members true."""
         with self._lock:
             if not self._synchronise():
-                self._commit(rules.set_commands(self.table, self._sets.all()[set_id]))
+                self._commit(rules.set_commands(self._table, self._sets.all()[set_id]))
                 self._declared.add(set_id)
 
     def ensure_no_set(self, set_id: str) -> None:
@@ -97,7 +94,7 @@ class Filters:
         with self._lock:
             if self._synchronise() or set_id not in self._declared:
                 return
-            emptied = rules.set_commands(self.table, AddressSetSpec(id=set_id))
+            emptied = rules.set_commands(self._table, AddressSetSpec(id=set_id))
             self._commit([*emptied, *self._unused_sets()])
 
     def verify(self) -> bool:
@@ -146,7 +143,7 @@ class Filters:
         for entry in self._networks.all().values():
             commands += self._network_commands(entry)
         for spec in self._sets.all().values():
-            commands += rules.set_commands(self.table, spec)
+            commands += rules.set_commands(self._table, spec)
             self._declared.add(spec.id)
         for port in self._ports.all().values():
             commands += self._port_commands(port)
@@ -154,11 +151,11 @@ class Filters:
         self._commit(commands)
 
     def _base_commands(self) -> list[Json]:
-        table, state = self.table, self._state
+        table, state = self._table, self._state
         commands = [c for t in (table, state) for c in (t.add(), t.delete(), t.add())]
         commands += [table.verdict_map(kind, "ifname") for kind in ("spoof", "egress", "ingress")]
         commands += [table.set("isolated", "ifname"), state.verdict_map("zones", "ifname")]
-        commands += [state.set("bridges", "ifname")]
+        commands += [state.set("bridges", "ifname"), state.set("tenants", "ifname")]
         source, destination = meta("iifname"), meta("oifname")
         commands += [
             table.base_chain("prerouting", "prerouting", -300),
@@ -178,9 +175,27 @@ class Filters:
             state.base_chain("host_states", "output", -150),
         ]
         for chain, side in (("states", source), ("host_states", destination)):
-            for mark, states in ((rules.ESTABLISHED, ("established", "related")), (rules.INVALID, ("invalid",))):
-                set_mark = {"mangle": {"key": meta("mark"), "value": mark}}
-                commands.append(state.rule(chain, equal(side, "@bridges"), has_state(*states), set_mark))
+            bridged = equal(side, "@bridges")
+            expelled = equal({"ct": {"key": "mark"}}, rules.EXPELLED)
+            commands += [
+                state.rule(chain, bridged, has_state("established", "related"), _set_mark(rules.ESTABLISHED)),
+                state.rule(chain, bridged, has_state("invalid"), _set_mark(rules.INVALID)),
+                state.rule(chain, bridged, expelled, _set_mark(rules.INVALID)),
+            ]
+        return commands + self._untranslated_commands()
+
+    def _untranslated_commands(self) -> list[Json]:
+        """Keep the host's own address translation from tenants' frames, which pass the same hooks: an address
+        replaced by itself before anybody else's turn counts as translated."""
+        state, commands = self._state, []
+        for chain, hook, priority, side, kind, field in (
+            ("untranslated_in", "prerouting", -110, "iifname", "dnat", "daddr"),
+            ("untranslated_out", "postrouting", 90, "oifname", "snat", "saddr"),
+        ):
+            commands.append(state.base_chain(chain, hook, priority, kind="nat"))
+            for family in ("ip", "ip6"):
+                itself = {kind: {"family": family, "addr": payload(family, field)}}
+                commands.append(state.rule(chain, equal(meta(side), "@tenants"), itself))
         return commands
 
     def _network_commands(self, entry: NetworkEntry) -> list[Json]:
@@ -190,20 +205,22 @@ class Filters:
         if entry.zone:
             commands.append(self._state.rule(chain, {"mangle": {"key": {"ct": {"key": "zone"}}, "value": entry.zone}}))
         commands += self._state.elements("zones", [[bridge, {"jump": {"target": chain}}]])
+        if not entry.spec.external:
+            commands += self._state.elements("tenants", [bridge])
         return commands + self._state.elements("bridges", [bridge])
 
     def _port_commands(self, spec: PortSpec) -> list[Json]:
         tap = self._names.tap(spec.id)
-        commands = self.table.elements("isolated", [tap])
+        commands = self._table.elements("isolated", [tap])
         network = self._networks.get(spec.network_id)
         if network is not None and network.spec.external:
-            commands.append(self.table.delete_elements("isolated", [tap]))
+            commands.append(self._table.delete_elements("isolated", [tap]))
         if not spec.filtered:
             return commands + self._unfilter(spec.id)
         self._chains.update(rules.chain_names(spec.id).values())
         self._references[spec.id] = rules.set_references(spec)
         self._declared |= self._references[spec.id]
-        return commands + rules.port_commands(self.table, spec, tap)
+        return commands + rules.port_commands(self._table, spec, tap)
 
     def _unfilter(self, port_id: str) -> list[Json]:
         chains = set(rules.chain_names(port_id).values())
@@ -211,7 +228,7 @@ class Filters:
             return []
         self._chains -= chains
         self._references.pop(port_id, None)
-        return rules.no_port_commands(self.table, port_id, self._names.tap(port_id))
+        return rules.no_port_commands(self._table, port_id, self._names.tap(port_id))
 
     def _unused_sets(self) -> list[Json]:
         """Remove the sets that are neither described nor named by a port's rules."""
@@ -219,7 +236,11 @@ class Filters:
         for named in self._references.values():
             unused -= named
         self._declared -= unused
-        return [command for set_id in sorted(unused) for command in rules.no_set_commands(self.table, set_id)]
+        return [command for set_id in sorted(unused) for command in rules.no_set_commands(self._table, set_id)]
+
+
+def _set_mark(value: int) -> Json:
+    return {"mangle": {"key": meta("mark"), "value": value}}
 
 
 def _through(key: Json, verdict_map: str) -> Json:

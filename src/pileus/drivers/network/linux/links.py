@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import ipaddress
+import logging
 import os
 import socket
 import struct
@@ -23,6 +24,8 @@ from pileus.agent.api import HostRoute
 from pileus.drivers.network.base import HostCommandFailed
 from pileus.drivers.network.linux.namespaces import write_sysctl
 
+# pyroute2 starts an event loop for each socket, and each would say so
+logging.getLogger("asyncio").setLevel(logging.INFO)
 _TUNSETIFF, _TUNSETPERSIST = 0x400454CA, 0x400454CB
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_UP = 0x0002, 0x1000, 0x4000, 0x1
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface

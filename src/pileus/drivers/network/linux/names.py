@@ -7,10 +7,10 @@ The whole id stands in the interface's alias, by which the host tells its own st
 """
 
 import re
-import uuid
 from dataclasses import dataclass
 
 from pileus.drivers.network.base import InvalidDescription
+from pileus.drivers.network.checks import checked_id
 
 BRIDGE, TAP, DHCP, ROUTER, UPLINK = "b", "t", "d", "r", "u"
 _ALIAS = re.compile(r"pileus (network|port|router) ([0-9a-f-]{36})(?: ([0-9a-f-]{36}))?")
@@ -33,16 +33,6 @@ def owner_of(alias: str | None) -> Owner | None:
     """The owner that an interface's alias states, or None."""
     match = _ALIAS.fullmatch(alias or "")
     return Owner(match[1], match[2], match[3]) if match else None
-
-
-def checked_id(identifier: str) -> str:
-    """`identifier` if it is a UUID in its usual form: it becomes part of names and paths."""
-    try:
-        if str(uuid.UUID(identifier)) == identifier:
-            return identifier
-    except ValueError:
-        pass
-    raise InvalidDescription(f"{identifier!r} is not a UUID")
 
 
 class Names:

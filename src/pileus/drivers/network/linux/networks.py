@@ -1,32 +1,15 @@
 """The bridges of networks, their DHCP namespaces, and how external networks reach the world."""
 
-from ipaddress import ip_network
 from typing import Any
 
 from pileus.agent.api import HostRoute, NetworkSpec
-from pileus.drivers.network.base import InvalidDescription, PhysicalNetworkUnusable
+from pileus.drivers.network.base import PhysicalNetworkUnusable
+from pileus.drivers.network.checks import mac_address, network
 from pileus.drivers.network.linux import dhcp, links, namespaces, nft
 from pileus.drivers.network.linux.links import Link
 from pileus.drivers.network.linux.names import BRIDGE, DHCP, UPLINK, Names, Owner
 from pileus.drivers.network.linux.nft import Json, Table, differs, equal, meta, payload, prefix
-from pileus.drivers.network.linux.rules import mac_address
 from pileus.drivers.network.linux.settings import LinuxNetworkSettings
-
-MIN_MTU, MAX_MTU = 68, 65535
-
-
-def check(spec: NetworkSpec) -> None:
-    """Raise InvalidDescription for values that the kernel or dnsmasq would stumble over."""
-    if not MIN_MTU <= spec.mtu <= MAX_MTU:
-        raise InvalidDescription(f"an MTU of {spec.mtu} is impossible")
-    if spec.dhcp_mac is not None:
-        mac_address(spec.dhcp_mac)
-        dhcp.addresses(spec)
-    for subnet in spec.subnets:
-        try:
-            ip_network(subnet.cidr, strict=False)
-        except ValueError as err:
-            raise InvalidDescription(str(err)) from err
 
 
 class Networks:
@@ -96,7 +79,7 @@ class Networks:
         bridge = links.ensure_bridge(route, self._names.interface(BRIDGE, spec.id), spec.mtu, alias)
         if spec.external:
             local = [
-                f"{subnet.gateway_ip}/{ip_network(subnet.cidr, strict=False).prefixlen}"
+                f"{subnet.gateway_ip}/{network(subnet.cidr).prefixlen}"
                 for subnet in spec.subnets
                 if subnet.gateway_ip and ":" not in subnet.gateway_ip
             ]
@@ -122,7 +105,10 @@ class Networks:
             route.link("set", index=uplink.index, master=bridge.index, state="up")
 
     def _nat_commands(self, spec: NetworkSpec) -> list[Json]:
-        """Masquerade what leaves the host from this network, in a chain of the network's own."""
+        """Masquerade what the host forwards from this network to elsewhere, in a chain of the network's own.
+
+        The incoming interface tells it from frames that other bridges carry for the same addresses.
+        """
         table, bridge = Table("ip", self._names.nat_table), self._names.bridge(spec.id)
         commands = [
             table.add(),
@@ -133,8 +119,8 @@ class Networks:
             if ":" not in subnet.cidr:
                 source = equal(payload("ip", "saddr"), prefix(subnet.cidr))
                 elsewhere = differs(payload("ip", "daddr"), prefix(subnet.cidr))
-                leaving = differs(meta("oifname"), bridge)
-                commands.append(table.rule(bridge, source, elsewhere, leaving, {"masquerade": None}))
+                forwarded = equal(meta("iifname"), bridge)
+                commands.append(table.rule(bridge, forwarded, source, elsewhere, {"masquerade": None}))
         return commands
 
     def _no_nat_commands(self, network_id: str) -> list[Json]:

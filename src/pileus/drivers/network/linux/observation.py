@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from pileus.drivers.network.base import NetworkState
+from pileus.drivers.network.checks import mac_address
 from pileus.drivers.network.linux import links, namespaces, nft
 from pileus.drivers.network.linux.dhcp import DhcpServers
 from pileus.drivers.network.linux.filters import NetworkEntry
 from pileus.drivers.network.linux.names import Names, owner_of
 from pileus.drivers.network.linux.nft import Table
-from pileus.drivers.network.linux.rules import mac_address
 
 
 def observe(names: Names, servers: DhcpServers, known: Mapping[str, NetworkEntry]) -> NetworkState:

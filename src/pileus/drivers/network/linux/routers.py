@@ -10,7 +10,8 @@ import struct
 from collections.abc import Iterator
 
 from pileus.agent.api import HostRoute, RouterGateway, RouterInterface, RouterSpec
-from pileus.drivers.network.base import InvalidDescription, NetworkNotFound
+from pileus.drivers.network.base import NetworkNotFound
+from pileus.drivers.network.checks import mac_address
 from pileus.drivers.network.linux import conntrack, links, namespaces, nft
 from pileus.drivers.network.linux.dhcp import METADATA_ADDRESS
 from pileus.drivers.network.linux.names import ROUTER, Names, Owner, owner_of, short
@@ -26,7 +27,6 @@ from pileus.drivers.network.linux.nft import (
     meta,
     payload,
 )
-from pileus.drivers.network.linux.rules import mac_address
 
 _NAT = -100
 _SYSCTL = {
@@ -57,25 +57,6 @@ def ports_of(spec: RouterSpec) -> dict[str, RouterInterface | RouterGateway]:
     if spec.gateway:
         ports[outer_name(spec.gateway.port_id)] = spec.gateway
     return ports
-
-
-def check(spec: RouterSpec) -> None:
-    """Raise InvalidDescription for what the kernel would stumble over half way."""
-    try:
-        for port in ports_of(spec).values():
-            mac_address(port.mac)
-            for text in port.addresses:
-                ipaddress.ip_interface(text)
-        for floating in spec.floating:
-            ipaddress.IPv4Address(floating.floating_ip)
-            ipaddress.IPv4Address(floating.fixed_ip)
-        for route in spec.routes:
-            ipaddress.ip_network(route.destination)
-            ipaddress.ip_address(route.nexthop)
-        for hop in spec.gateway.next_hops if spec.gateway else ():
-            ipaddress.ip_address(hop)
-    except ValueError as err:
-        raise InvalidDescription(str(err)) from err
 
 
 # --- rules --------------------------------------------------------------------------------------------------

@@ -12,12 +12,20 @@ A chain admits a packet by `return`, because one packet may have to pass the cha
 """
 
 import ipaddress
-import re
 from collections.abc import Iterable, Iterator
 
-from pileus.agent.api import AddressPair, AddressSetSpec, FilterRule, PortSpec
-from pileus.drivers.network.base import InvalidDescription
-from pileus.drivers.network.linux.names import checked_id, short
+from pileus.agent.api import AddressSetSpec, FilterRule, PortSpec
+from pileus.drivers.network.checks import (
+    ICMP,
+    WITH_PORTS,
+    checked_id,
+    mac_address,
+    members,
+    network,
+    port_range,
+    protocol_number,
+)
+from pileus.drivers.network.linux.names import short
 from pileus.drivers.network.linux.nft import (
     DROP,
     RETURN,
@@ -33,10 +41,8 @@ from pileus.drivers.network.linux.nft import (
     prefix,
 )
 
-ESTABLISHED, INVALID = 0x504C0001, 0x504C0003
-PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132, "dccp": 33, "udplite": 136}
-WITH_PORTS = frozenset({6, 17, 33, 132, 136})
-_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
+ESTABLISHED, INVALID = 0x504C0001, 0x504C0003  # marks of packets
+EXPELLED = 0x504C0004  # mark of a connection that the rules once admitted and no longer do
 _IPV4 = equal(payload("ether", "type"), "ip")
 _IPV6 = equal(payload("ether", "type"), "ip6")
 _ARP = equal(payload("ether", "type"), "arp")
@@ -46,30 +52,11 @@ _NEIGHBOUR_TARGET: Json = {"payload": {"base": "nh", "offset": 384, "len": 128}}
 _NO_ADDRESS = {4: str(ipaddress.IPv4Address(0)), 6: str(ipaddress.IPv6Address(0))}
 
 
-def mac_address(text: str) -> str:
-    lowered = text.lower()
-    if not _MAC.fullmatch(lowered):
-        raise InvalidDescription(f"{text!r} is not a MAC address")
-    return lowered
-
-
 def link_local(mac: str) -> str:
     """The IPv6 link-local address that a guest forms from its MAC (RFC 4291, appendix A)."""
     octets = bytes.fromhex(mac.replace(":", ""))
     suffix = bytes((octets[0] ^ 2, octets[1], octets[2], 0xFF, 0xFE, octets[3], octets[4], octets[5]))
     return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + suffix))
-
-
-def protocol_number(rule: FilterRule) -> int | None:
-    """The IP protocol of a rule; `icmp` in an IPv6 rule means ICMPv6. None: any."""
-    if rule.protocol is None:
-        return None
-    number = PROTOCOLS.get(rule.protocol)
-    if number is None and rule.protocol.isascii() and rule.protocol.isdigit():
-        number = int(rule.protocol)
-    if number is None or not 0 <= number <= 255:
-        raise InvalidDescription(f"{rule.protocol!r} is not an IP protocol")
-    return 58 if number == 1 and rule.ethertype == "IPv6" else number
 
 
 def set_name(set_id: str, version: int) -> str:
@@ -94,31 +81,24 @@ class _Addresses:
 
     def __init__(self, spec: PortSpec) -> None:
         own = mac_address(spec.mac)
-        pairs = [(mac_address(pair.mac), _network(pair)) for pair in spec.addresses]
+        pairs = [(mac_address(pair.mac), network(pair.ip)) for pair in spec.addresses]
         self.macs = sorted({own, *(mac for mac, _ in pairs)})
         self.local = [(mac, link_local(mac)) for mac in self.macs]
         self.single: dict[int, list[tuple[str, str]]] = {4: [], 6: list(self.local)}
         self.ranges: dict[int, list[tuple[str, str]]] = {4: [], 6: []}
-        for mac, network in sorted(set(pairs), key=str):
-            if network.prefixlen == network.max_prefixlen:
-                self.single[network.version].append((mac, str(network.network_address)))
+        for mac, allowed in sorted(set(pairs), key=str):
+            if allowed.prefixlen == allowed.max_prefixlen:
+                self.single[allowed.version].append((mac, str(allowed.network_address)))
             else:
-                self.ranges[network.version].append((mac, str(network)))
-
-
-def _network(pair: AddressPair) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    try:
-        return ipaddress.ip_network(pair.ip, strict=False)
-    except ValueError as err:
-        raise InvalidDescription(str(err)) from err
+                self.ranges[allowed.version].append((mac, str(allowed)))
 
 
 def _pairs(mac: Json, ip: Json, addresses: _Addresses, version: int) -> Iterator[list[Json]]:
     """The matches, one of which a packet must satisfy: its MAC and IP address belong together."""
     if addresses.single[version]:
         yield [among(concat(mac, ip), [concat(*pair) for pair in addresses.single[version]])]
-    for source, network in addresses.ranges[version]:
-        yield [equal(mac, source), equal(ip, prefix(network))]
+    for source, allowed in addresses.ranges[version]:
+        yield [equal(mac, source), equal(ip, prefix(allowed))]
 
 
 def spoof_rules(spec: PortSpec) -> Iterator[list[Json]]:
@@ -187,20 +167,13 @@ def _group_rules(spec: PortSpec, direction: str) -> Iterator[list[Json]]:
 
 
 def rule_match(rule: FilterRule) -> list[Json]:
-    """The matches of one security group rule. Raises InvalidDescription."""
+    """The matches of one security group rule."""
     version = 4 if rule.ethertype == "IPv4" else 6
     family = "ip" if version == 4 else "ip6"
     matches = [_IPV4 if version == 4 else _IPV6]
     remote = payload(family, "saddr" if rule.direction == "ingress" else "daddr")
-    if rule.remote_prefix is not None:
-        try:
-            network = ipaddress.ip_network(rule.remote_prefix, strict=False)
-        except ValueError as err:
-            raise InvalidDescription(str(err)) from err
-        if network.version != version:
-            raise InvalidDescription(f"{rule.remote_prefix} is not {rule.ethertype}")
-        if network.prefixlen:
-            matches.append(equal(remote, prefix(rule.remote_prefix)))
+    if rule.remote_prefix is not None and network(rule.remote_prefix).prefixlen:
+        matches.append(equal(remote, prefix(rule.remote_prefix)))
     if rule.remote_set is not None:
         matches.append(equal(remote, f"@{set_name(rule.remote_set, version)}"))
     number = protocol_number(rule)
@@ -211,24 +184,15 @@ def rule_match(rule: FilterRule) -> list[Json]:
 
 
 def _port_matches(rule: FilterRule, number: int) -> Iterator[Json]:
-    low, high = rule.port_min, rule.port_max
-    if number in (1, 58):
+    if number in ICMP:
         name = "icmp" if number == 1 else "icmpv6"
-        for key, value in (("type", low), ("code", high)):
+        for key, value in (("type", rule.port_min), ("code", rule.port_max)):
             if value is not None:
-                yield equal(payload(name, key), _within(value, 255))
-    elif number in WITH_PORTS and (low is not None or high is not None):
-        first, last = _within(low or 0, 65535), _within(65535 if high is None else high, 65535)
-        if first > last:
-            raise InvalidDescription(f"the port range {first} to {last} is empty")
+                yield equal(payload(name, key), value)
+    elif number in WITH_PORTS:
+        first, last = port_range(rule)
         if (first, last) != (0, 65535):
             yield equal(payload("th", "dport"), first if first == last else {"range": [first, last]})
-
-
-def _within(value: int, limit: int) -> int:
-    if not 0 <= value <= limit:
-        raise InvalidDescription(f"{value} is not between 0 and {limit}")
-    return value
 
 
 # --- commands -----------------------------------------------------------------------------------------------
@@ -268,20 +232,10 @@ def declare_set_commands(table: Table, set_id: str) -> list[Json]:
 def set_commands(table: Table, spec: AddressSetSpec) -> list[Json]:
     """Replace the set's members. Overlapping and adjacent ones are merged, as interval sets require."""
     commands = declare_set_commands(table, spec.id)
-    for version, texts in ((4, spec.ipv4), (6, spec.ipv6)):
+    for version, networks in ((4, members(spec.ipv4, 4)), (6, members(spec.ipv6, 6))):
         commands.append(table.flush_set(set_name(spec.id, version)))
-        commands += table.elements(set_name(spec.id, version), [prefix(str(n)) for n in members(texts, version)])
+        commands += table.elements(set_name(spec.id, version), [prefix(str(member)) for member in networks])
     return commands
-
-
-def members(texts: Iterable[str], version: int) -> list[ipaddress.IPv4Network] | list[ipaddress.IPv6Network]:
-    """A set's members of one IP version as disjoint networks. Raises InvalidDescription."""
-    try:
-        if version == 4:
-            return list(ipaddress.collapse_addresses(ipaddress.IPv4Network(t, strict=False) for t in texts))
-        return list(ipaddress.collapse_addresses(ipaddress.IPv6Network(t, strict=False) for t in texts))
-    except ValueError as err:
-        raise InvalidDescription(str(err)) from err
 
 
 def no_set_commands(table: Table, set_id: str) -> list[Json]:
