@@ -4,8 +4,9 @@ Used where an image arrives (the image service) and where it is used (the host a
 harmless when it arrived.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from oslo_utils.imageutils.format_inspector import FileInspector
@@ -30,40 +31,48 @@ class ImageNotAsDeclaredError(Exception):
     """The content is of another format than declared, damaged, or refers to files outside itself."""
 
 
-def inspect_file(path: Path, declared: str) -> int:
-    """Check an image file against its declared disk format; answer the size of the disk in it, in bytes."""
-    with path.open("rb") as source:
-        return inspect_stream(source, declared, path.stat().st_size)
+class Inspection:
+    """Inspects bytes as they pass: iterate over it instead of over `source`, then ask for the verdict."""
+
+    def __init__(self, source: Iterator[bytes]) -> None:
+        # Imported late: 10 MB that a process which never sees an image does not need.
+        from oslo_utils.imageutils import format_inspector  # noqa: PLC0415
+
+        self._wrapper = format_inspector.InspectWrapper(source)
+        self._finished = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._wrapper
+        self._finished = True
+
+    @property
+    def decided(self) -> bool:
+        """Whether further bytes cannot change what the content is."""
+        return self._wrapper.formats is not None
+
+    def verdict(self, declared: str, size: int) -> int:
+        """Judge content of `size` bytes against the declared disk format; answer the size of the disk in it.
+
+        ImageNotAsDeclaredError says what is wrong.
+        """
+        if not self._finished:
+            self._wrapper.close()
+        accepted = ACCEPTED.get(declared)
+        if accepted is None:
+            raise ImageNotAsDeclaredError(f"Images of disk format {declared} cannot be used as disks here.")
+        formats = self._wrapper.formats or []
+        found = {str(inspector) for inspector in formats} or {"raw"}
+        if not found <= accepted or (declared not in ("ami", "aki", "ari") and declared not in found | {"raw"}):
+            raise ImageNotAsDeclaredError(
+                f"The image says it is {declared}, but its content is {' and '.join(sorted(found))}."
+            )
+        return max((_disk_size(inspector, declared, size) for inspector in formats), default=size)
 
 
-def inspect_stream(source: BinaryIO, declared: str, size: int) -> int:
-    """The same for an open file of `size` bytes, read from its beginning."""
-    # Imported late: 10 MB that a process which never sees an image does not need.
+def _disk_size(inspector: "FileInspector", declared: str, size: int) -> int:
     from oslo_utils.imageutils import format_inspector  # noqa: PLC0415
 
-    wrapper = format_inspector.InspectWrapper(source)
-    try:
-        while wrapper.read(1 << 16):
-            if wrapper.formats and _decided(wrapper.format):
-                break
-    except format_inspector.ImageFormatError as err:
-        raise ImageNotAsDeclaredError(f"The image is damaged: {err}.") from err
-    finally:
-        wrapper.close()
-    return judge(wrapper.format, declared, size)
-
-
-def judge(inspector: "FileInspector | None", declared: str, size: int) -> int:
-    """Judge what an inspector found in `size` bytes against the declared format; answer the disk's size in bytes."""
-    from oslo_utils.imageutils import format_inspector  # noqa: PLC0415
-
-    accepted = ACCEPTED.get(declared)
-    if accepted is None:
-        raise ImageNotAsDeclaredError(f"Images of disk format {declared} cannot be used as disks here.")
-    found = "raw" if inspector is None else str(inspector)
-    if found not in accepted:
-        raise ImageNotAsDeclaredError(f"The image says it is {declared}, but its content is {found}.")
-    if inspector is None or found in ("raw", "gpt", "iso"):
+    if str(inspector) in ("raw", "gpt", "iso"):
         return size
     try:
         inspector.safety_check()
@@ -76,6 +85,11 @@ def judge(inspector: "FileInspector | None", declared: str, size: int) -> int:
     return virtual
 
 
-def _decided(inspector: "FileInspector | None") -> bool:
-    """Whether reading more cannot change the verdict."""
-    return inspector is not None and str(inspector) not in ("raw", "gpt", "vmdk") and inspector.complete
+def inspect_file(path: Path, declared: str) -> int:
+    """Check an image file against its declared disk format, reading no more of it than that takes."""
+    with path.open("rb") as source:
+        inspection = Inspection(iter(lambda: source.read(1 << 20), b""))
+        for _ in inspection:
+            if inspection.decided:
+                break
+        return inspection.verdict(declared, path.stat().st_size)

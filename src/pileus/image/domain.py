@@ -1,0 +1,65 @@
+"""What an image is, its states and who may see it."""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Status(StrEnum):
+    """States of an image (Glance's "Image statuses")."""
+
+    QUEUED = "queued"
+    SAVING = "saving"
+    ACTIVE = "active"
+    DEACTIVATED = "deactivated"
+    DELETED = "deleted"
+
+
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.SAVING, Status.DELETED}),
+    Status.SAVING: frozenset({Status.QUEUED, Status.ACTIVE, Status.DELETED}),
+    Status.ACTIVE: frozenset({Status.DEACTIVATED, Status.DELETED}),
+    Status.DEACTIVATED: frozenset({Status.ACTIVE, Status.DELETED}),
+    Status.DELETED: frozenset(),
+}
+"""To which states each state may change; a change is a compare-and-swap."""
+
+VISIBILITIES = ("public", "community", "shared", "private")
+CONTAINER_FORMATS = ("bare", "ami", "ari", "aki", "ovf", "ova", "docker", "compressed")
+DISK_FORMATS = ("raw", "qcow2", "vhd", "vhdx", "vmdk", "vdi", "iso", "ami", "ari", "aki")
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """One image. Sizes: `size`, `virtual_size` bytes; `min_disk` GiB; `min_ram` MiB. Times: microseconds."""
+
+    id: str
+    name: str | None
+    status: str
+    visibility: str
+    owner: str
+    disk_format: str | None
+    container_format: str | None
+    size: int | None
+    virtual_size: int | None
+    min_disk: int
+    min_ram: int
+    checksum: str | None
+    os_hash_algo: str | None
+    os_hash_value: str | None
+    protected: bool
+    os_hidden: bool
+    properties: dict[str, str]
+    tags: list[str]
+    created_at: int
+    updated_at: int
+
+    def target(self) -> dict[str, Any]:
+        """What policy checks may look at."""
+        return {
+            "project_id": self.owner,
+            "owner": self.owner,
+            "visibility": self.visibility,
+            "status": self.status,
+            "protected": self.protected,
+        }

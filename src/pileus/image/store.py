@@ -1,0 +1,134 @@
+"""Queries on images."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from pileus.image.domain import Status
+from pileus.image.models import image, image_property, image_tag
+from pileus.kernel.db import Row, Tx
+from pileus.kernel.paging import Page, keyset
+
+COLUMNS: dict[str, sa.ColumnElement[Any]] = {column.name: column for column in image.c}
+_ONE = sa.select(image).where(image.c.id == sa.bindparam("id"), image.c.status != Status.DELETED)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a list is narrowed by. `compare`: (column, operator, value) with SQL's operators as Python names."""
+
+    visible_to: str | None = None  # a project; None sees everything
+    visibility: str | None = None
+    equal: Mapping[str, Any] = field(default_factory=dict)
+    within: Mapping[str, Collection[Any]] = field(default_factory=dict)
+    compare: Sequence[tuple[str, str, Any]] = ()
+    tags: Sequence[str] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+_OPERATORS = {
+    "gt": lambda column, value: column > value,
+    "gte": lambda column, value: column >= value,
+    "lt": lambda column, value: column < value,
+    "lte": lambda column, value: column <= value,
+    "eq": lambda column, value: column == value,
+    "neq": lambda column, value: column != value,
+}
+
+
+def find(tx: Tx, image_id: str) -> Row | None:
+    """One image that is not deleted."""
+    return tx.one(_ONE, {"id": image_id})
+
+
+def known(tx: Tx, image_id: str) -> bool:
+    """Whether the id is taken, also by a deleted image whose data is still being removed."""
+    return tx.one(sa.select(image.c.id).where(image.c.id == image_id)) is not None
+
+
+def page(tx: Tx, filters: Filters, wanted: Page, marker: Row | None) -> Sequence[Row]:
+    """A page of images and one more if there are more."""
+    statement = sa.select(image).where(*_conditions(filters))
+    return tx.all(keyset(statement, COLUMNS, wanted, None if marker is None else marker._mapping))
+
+
+def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = [image.c.status != Status.DELETED]
+    if filters.visible_to is not None:
+        own = image.c.owner == filters.visible_to
+        if filters.visibility is None:
+            conditions.append(sa.or_(image.c.visibility == "public", own))
+        elif filters.visibility not in ("public", "community"):
+            conditions.append(own)
+    elif filters.visibility is None:
+        conditions.append(image.c.visibility != "community")
+    if filters.visibility not in (None, "all"):
+        conditions.append(image.c.visibility == filters.visibility)
+    conditions += [COLUMNS[name] == value for name, value in filters.equal.items()]
+    conditions += [COLUMNS[name].in_(values) for name, values in filters.within.items()]
+    conditions += [_OPERATORS[operator](COLUMNS[name], value) for name, operator, value in filters.compare]
+    for tag in filters.tags:
+        conditions.append(image.c.id.in_(sa.select(image_tag.c.image_id).where(image_tag.c.tag == tag)))
+    for name, value in filters.properties.items():
+        having = sa.select(image_property.c.image_id).where(
+            image_property.c.name == name, image_property.c.value == value
+        )
+        conditions.append(image.c.id.in_(having))
+    return conditions
+
+
+def insert(tx: Tx, values: Mapping[str, Any]) -> None:
+    """Add an image with its properties and tags."""
+    tx.execute(sa.insert(image).values(**values))
+    _index(tx, values["id"], values)
+
+
+def update(tx: Tx, image_id: str, values: Mapping[str, Any]) -> None:
+    """Change an image; `properties` and `tags` are replaced whole."""
+    tx.execute(sa.update(image).where(image.c.id == image_id).values(**values))
+    _index(tx, image_id, values)
+
+
+def change_status(tx: Tx, image_id: str, sources: Collection[str], target: str, **values: Any) -> bool:
+    """Compare-and-swap of the status; whether the image was in one of the source states."""
+    statement = sa.update(image).where(image.c.id == image_id, image.c.status.in_(sources))
+    return tx.changed(statement.values(status=target, **values)) == 1
+
+
+def finish_upload(tx: Tx, image_id: str, uploader: str, target: str, **values: Any) -> bool:
+    """End an upload, if it is still this uploader's: nobody deleted the image or took the upload for dead."""
+    statement = sa.update(image).where(
+        image.c.id == image_id, image.c.status == Status.SAVING, image.c.uploader == uploader
+    )
+    return tx.changed(statement.values(status=target, uploader=None, **values)) == 1
+
+
+def uploads(tx: Tx) -> Sequence[Row]:
+    """Images that are being received: id and uploader."""
+    return tx.all(sa.select(image.c.id, image.c.uploader).where(image.c.status == Status.SAVING))
+
+
+def deleted(tx: Tx) -> Sequence[Row]:
+    """Deleted images whose data may still be there."""
+    return tx.all(sa.select(image.c.id).where(image.c.status == Status.DELETED))
+
+
+def purge(tx: Tx, image_id: str) -> None:
+    """Forget a deleted image."""
+    tx.execute(sa.delete(image_property).where(image_property.c.image_id == image_id))
+    tx.execute(sa.delete(image_tag).where(image_tag.c.image_id == image_id))
+    tx.execute(sa.delete(image).where(image.c.id == image_id, image.c.status == Status.DELETED))
+
+
+def _index(tx: Tx, image_id: str, values: Mapping[str, Any]) -> None:
+    if "properties" in values:
+        tx.execute(sa.delete(image_property).where(image_property.c.image_id == image_id))
+        rows = [{"image_id": image_id, "name": name, "value": text} for name, text in values["properties"].items()]
+        if rows:
+            tx.execute(sa.insert(image_property), rows)
+    if "tags" in values:
+        tx.execute(sa.delete(image_tag).where(image_tag.c.image_id == image_id))
+        if values["tags"]:
+            tx.execute(sa.insert(image_tag), [{"image_id": image_id, "tag": tag} for tag in values["tags"]])

@@ -1,0 +1,1 @@
+"""Where images' bytes are kept."""

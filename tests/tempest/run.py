@@ -1,0 +1,124 @@
+"""`make tempest T=REGEX`: starts a fresh cloud, runs the suite's matching tests, prints the totals as its last line."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import openstack
+
+from pileus.guest_image.builder import GuestImage, build
+from tests.cloud import Cloud
+from tests.tempest import configuration
+from tests.tempest.configuration import Prepared
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+ENVIRONMENT = ROOT / ".tempest"
+VERSION = "47.0.0"
+TOTALS = re.compile(r"^ - (Passed|Failed|Skipped|Unexpected Success): (\d+)$", re.MULTILINE)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the tests that match the first argument; 0 if at least one ran and none failed."""
+    regex = arguments[0] if arguments else "smoke"
+    programs = install()
+    guest = build(ENVIRONMENT / "image", ENVIRONMENT / "packages", print)
+    excluded = [line for line in (HERE / "exclude.txt").read_text().splitlines() if line and not line.startswith("#")]
+    with Cloud("qt") as cloud, tempfile.TemporaryDirectory(prefix="pileus-tempest-") as scratch:
+        prepared = prepare(cloud.connect(), guest)
+        output = run(programs, cloud, prepared, Path(scratch), regex)
+    print(f"{len(excluded)} lines in the list of excluded tests, tests/tempest/exclude.txt")
+    totals = {name: int(count) for name, count in TOTALS.findall(output)}
+    passed, failed = totals.get("Passed", 0), totals.get("Failed", 0) + totals.get("Unexpected Success", 0)
+    print(f"{passed} passed, {failed} failed, {totals.get('Skipped', 0)} skipped")
+    return 0 if passed and not failed else 1
+
+
+def install() -> Path:
+    """The suite in a virtual environment of its own; its directory of programs."""
+    programs = ENVIRONMENT / "venv" / "bin"
+    stamp = ENVIRONMENT / f"installed-{VERSION}"
+    if not stamp.exists():
+        shutil.rmtree(ENVIRONMENT / "venv", ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT / "venv"], check=True)
+        subprocess.run([programs / "pip", "install", "-q", f"tempest=={VERSION}"], check=True)
+        stamp.touch()
+    return programs
+
+
+def prepare(admin: openstack.connection.Connection, guest: GuestImage) -> Prepared:
+    """Give a fresh cloud what the suite expects: two images, two flavors, and the public network that it has."""
+    images = [
+        admin.image.create_image(
+            name=name, filename=str(guest.disk), disk_format="qcow2", container_format="bare", visibility="public",
+            wait=True,
+        ).id
+        for name in ("guest", "guest-alt")
+    ]  # fmt: skip
+    flavors = [
+        admin.compute.create_flavor(name=name, ram=ram, vcpus=1, disk=1).id for name, ram in (("m1", 96), ("m2", 112))
+    ]
+    endpoint = admin.compute.get_endpoint_data()
+    return Prepared(
+        image=images[0],
+        image_alt=images[1],
+        flavor=flavors[0],
+        flavor_alt=flavors[1],
+        public_network=admin.network.find_network("public", ignore_missing=False).id,
+        image_file=guest.disk,
+        ssh_user=guest.user,
+        compute_versions=tuple(".".join(map(str, v)) for v in (endpoint.min_microversion, endpoint.max_microversion)),
+        network_extensions=tuple(extension.alias for extension in admin.network.extensions()),
+    )
+
+
+def run(programs: Path, cloud: Cloud, prepared: Prepared, scratch: Path, regex: str) -> str:
+    """Run the suite; its output, which is also shown as it comes."""
+    configuration.write(scratch / "tempest.conf", cloud, prepared, scratch)
+    workspace = scratch / "workspace"
+    environment = {
+        **os.environ,
+        "HOME": str(scratch),
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "OS_TEST_TIMEOUT": "600",
+        "TEMPEST_CONFIG": str(scratch / "tempest.conf"),
+        "TEMPEST_CONFIG_DIR": str(scratch),
+    }
+    subprocess.run(
+        [programs / "tempest", "init", workspace], env=environment, cwd=scratch, check=True, capture_output=True
+    )
+    command = [
+        str(programs / "tempest"), "run", "--config-file", str(scratch / "tempest.conf"), "--regex", regex,
+        "--exclude-list", str(_patterns(scratch)), "--concurrency", os.environ.get("TEMPEST_WORKERS", "2"),
+    ]  # fmt: skip
+    collected: list[str] = []
+    with subprocess.Popen(
+        command, env=environment, cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            collected.append(line)
+    keep = os.environ.get("TEMPEST_KEEP")
+    if keep:
+        shutil.copytree(scratch, keep, dirs_exist_ok=True)
+    return "".join(collected)
+
+
+def _patterns(scratch: Path) -> Path:
+    """The list of excluded tests in the suite's own form: the pattern alone, the reason as a comment."""
+    target = scratch / "exclude.txt"
+    lines = []
+    for line in (HERE / "exclude.txt").read_text().splitlines():
+        pattern, _, reason = line.partition(" ")
+        lines.append(line if not line or line.startswith("#") else f"{pattern}  # {reason.strip(' #')}")
+    target.write_text("\n".join(lines) + "\n")
+    return target
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
