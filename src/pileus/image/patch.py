@@ -34,7 +34,8 @@ def _operation(item: Any, *, old: bool) -> tuple[str, str, Any]:
         named = [name for name in OPERATIONS if name in item]
         if len(named) != 1:
             raise BadRequest("Operation objects must contain exactly one of: add, replace, remove.")
-        operation, path = named[0], item[named[0]]
+        operation: Any = named[0]
+        path: Any = item[operation]
     else:
         operation, path = item.get("op"), item.get("path")
     if operation not in OPERATIONS:

@@ -174,7 +174,7 @@ class Images:
             raise Conflict(f"Image status transition from {image.status} to saving is not allowed.")
         try:
             facts = self._receive(image, chunks)
-        except BaseException as err:
+        except BaseException as err:  # noqa: BLE001 - undone whatever it was, and raised again
             self._files.remove(image.id)
             self._db.transact(lambda tx: store.finish_upload(tx, image.id, uploader, Status.QUEUED))
             _explain(image, err)
@@ -220,7 +220,7 @@ class Images:
             )
         for image_id in doomed:
             self._remove_data(image_id)
-        for image_id in self._files.keys():
+        for image_id in self._files.images():
             with self._db.read() as tx:
                 unknown = not store.known(tx, image_id)
             if unknown:

@@ -51,7 +51,7 @@ def known(tx: Tx, image_id: str) -> bool:
 def page(tx: Tx, filters: Filters, wanted: Page, marker: Row | None) -> Sequence[Row]:
     """A page of images and one more if there are more."""
     statement = sa.select(image).where(*_conditions(filters))
-    return tx.all(keyset(statement, COLUMNS, wanted, None if marker is None else marker._mapping))
+    return tx.all(keyset(statement, COLUMNS, wanted, None if marker is None else dict(marker._mapping)))
 
 
 def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:

@@ -65,7 +65,7 @@ class FileStore:
         self._path(image_id).unlink(missing_ok=True)
         self._partial(image_id).unlink(missing_ok=True)
 
-    def keys(self) -> tuple[str, ...]:
+    def images(self) -> tuple[str, ...]:
         """The ids of all images that have data here, whole or partial."""
         return tuple(sorted({path.name.removesuffix(_PARTIAL) for path in self._directory.iterdir()}))
 
