@@ -21,10 +21,14 @@ LONGEST_PAUSE = 30.0
 
 @dataclass(frozen=True)
 class Program:
-    """What a child runs: `run` gets a function to call once it is at work, and returns after SIGTERM."""
+    """What a child runs: `run` gets a function to call once it is at work, and returns after SIGTERM.
+
+    A program that cannot tell when it is at work has `works`, which looks from outside.
+    """
 
     name: str
     run: Callable[[Ready], None]
+    works: Callable[[], bool] | None = None
 
 
 def pause_after(quick_deaths: int) -> float:
@@ -65,6 +69,9 @@ class Child:
     def look(self) -> None:
         """Learn whether the child has reported that it is at work."""
         if self.ready or self.pid is None:
+            return
+        if self.program.works is not None:
+            self.ready = self.program.works()
             return
         try:
             self.ready = os.read(self._pipe, 1) == b"1"

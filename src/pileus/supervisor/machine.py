@@ -163,7 +163,11 @@ class Machine:
         return [
             *serve_programs(settings, parts, listener),
             Program("conductor", partial(run_conductor, settings, parts)),
-            Program("agent", partial(run_agent, settings, parts)),
+            Program(
+                "agent",
+                lambda _ready: run_agent(settings, parts),
+                works=partial(processes.accepts, settings.agent.socket),
+            ),
         ]
 
     def _daemon(self, write_end: int) -> None:
@@ -232,12 +236,10 @@ def run_conductor(settings: Settings, parts: Parts, ready: Ready = lambda: None)
     processes.run_until_signalled(conductor.run, conductor.stop)
 
 
-def run_agent(settings: Settings, parts: Parts, ready: Ready = lambda: None) -> None:
+def run_agent(settings: Settings, parts: Parts) -> None:
     """`pileus agent`: serve this host until SIGTERM or SIGINT, which the agent handles itself."""
     logs.configure(settings.log, "agent")
-    run = resolve(parts.agent)
-    ready()
-    run(settings)
+    resolve(parts.agent)(settings)
 
 
 def make_directories(settings: Settings) -> None:
@@ -268,3 +270,5 @@ def _redirect(path: Path) -> None:
         os.dup2(source, target)
     os.close(nothing)
     os.close(out)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)  # they may have been made for something else
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)

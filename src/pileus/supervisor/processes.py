@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -80,6 +81,16 @@ def name_process(name: str) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
+def accepts(path: Path) -> bool:
+    """Whether some process accepts connections on a Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
 def limit_arenas(count: int) -> None:
     """Keep glibc from giving each thread a heap of its own: with dozens of threads that is memory for nothing."""
     ctypes.CDLL(None).mallopt(_M_ARENA_MAX, count)
@@ -97,9 +108,8 @@ def run_until_signalled(run: Callable[[], None], stop: Callable[[], None]) -> No
     def work() -> None:
         try:
             run()
-        except BaseException as err:
-            errors.append(err)
-            raise
+        except BaseException as err:  # noqa: BLE001
+            errors.append(err)  # to be raised, and thereby logged, in the main thread
         finally:
             os.write(alarm, b"\0")
 

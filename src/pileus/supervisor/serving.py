@@ -24,11 +24,16 @@ _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 
 
 def listen(settings: ApiSettings) -> socket.socket:
-    """The listening socket that all workers share. OSError if the address is taken or is not this machine's."""
+    """The listening socket that all workers share. OSError if the address is taken or is not this machine's.
+
+    It does not block: of the workers that wake for one connection, all but one find nothing to accept.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server(
+    listener = socket.create_server(
         (settings.host, settings.port), family=family, backlog=BACKLOG, dualstack_ipv6=settings.host == "::"
     )
+    listener.setblocking(False)
+    return listener
 
 
 def worker_count(settings: ApiSettings) -> int:

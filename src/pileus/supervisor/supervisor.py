@@ -96,19 +96,29 @@ class Supervisor:
             self._on_ready()
 
     def _stop(self) -> None:
-        """Ask every child to end, and end it by force if it is still there after the stop timeout."""
-        for child in self._children:
-            child.send(signal.SIGTERM)
-        deadline = self._clock.monotonic() + self._stop_timeout
+        """Tell every child to end, and end by force what is still there after the stop timeout.
+
+        They are told again every second: Granian's worker misses a signal in the first milliseconds of its life.
+        """
+        now = told = self._clock.monotonic()
+        deadline = now + self._stop_timeout
+        self._send_all(signal.SIGTERM)
         while any(child.pid is not None for child in self._children):
-            if self._clock.monotonic() > deadline:
-                for child in self._children:
-                    child.send(signal.SIGKILL)
             signal.sigtimedwait([signal.SIGCHLD], 0.2)
+            now = self._clock.monotonic()
+            if now > deadline:
+                self._send_all(signal.SIGKILL)
+            elif now > told + 1:
+                self._send_all(signal.SIGTERM)
+                told = now
             for child in self._children:
                 if child.pid is not None and os.waitpid(child.pid, os.WNOHANG)[0]:
                     child.stopped()
         log.info("stopped", programs=" ".join(child.program.name for child in self._children))
+
+    def _send_all(self, number: signal.Signals) -> None:
+        for child in self._children:
+            child.send(number)
 
 
 def run_apart(work: Callable[[], None]) -> str | None:
