@@ -1,0 +1,1 @@
+"""Identity: OpenStack's Identity API v3 (Keystone's contract)."""

@@ -1,0 +1,1 @@
+"""What identity keeps for others: users' credentials, encrypted, and policy documents."""

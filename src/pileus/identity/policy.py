@@ -1,0 +1,172 @@
+"""Identity's policy rules: Keystone's names and present defaults.
+
+Three personas beside the owner of a thing: the administrator; readers of the system or of a domain; and managers of a
+domain, who run its projects, users and groups but can hand out no more than the roles manager, member and reader.
+`domain_id` in a check is the domain that the caller's token is for.
+"""
+
+from pileus.kernel.policy import Rule
+
+_ADMIN = "rule:admin_required"
+_SEES_ALL = "rule:admin_required or (role:reader and system_scope:all)"
+
+
+def _reader(*domains: str) -> str:
+    return f"({' and '.join(('role:reader', *(f'domain_id:%(target.{domain})s' for domain in domains)))})"
+
+
+def _manager(*domains: str) -> str:
+    return f"({' and '.join(('role:manager', *(f'domain_id:%(target.{domain})s' for domain in domains)))})"
+
+
+_ROLE_OF_DOMAIN = "(domain_id:%(target.role.domain_id)s or None:%(target.role.domain_id)s)"
+_GRANT_PLACES = tuple(
+    (actor, place) for actor in ("user.domain_id", "group.domain_id") for place in ("project.domain_id", "domain.id")
+)
+_SEES_GRANTS = f"{_SEES_ALL} or {' or '.join(_reader(*places) for places in _GRANT_PLACES)}"
+_MANAGES_GRANTS = (
+    f"{_ADMIN} or (({' or '.join(_manager(*places) for places in _GRANT_PLACES)})"
+    f" and rule:domain_managed_target_role and {_ROLE_OF_DOMAIN})"
+)
+_OWN_PROJECT = "project_id:%(target.project.id)s"
+_SEES_PROJECT = f"{_SEES_ALL} or {_reader('project.domain_id')} or {_OWN_PROJECT}"
+_MANAGES_PROJECT = f"{_ADMIN} or {_manager('project.domain_id')}"
+_MANAGES_TAGS = f"{_MANAGES_PROJECT} or (role:admin and {_OWN_PROJECT})"
+_OWN_USER = "user_id:%(target.user.id)s"
+_SEES_USER = f"{_SEES_ALL} or {_reader('user.domain_id')} or {_OWN_USER}"
+_MANAGES_USER = f"{_ADMIN} or {_manager('user.domain_id')}"
+_SEES_GROUP = f"{_SEES_ALL} or {_reader('group.domain_id')}"
+_MANAGES_GROUP = f"{_ADMIN} or {_manager('group.domain_id')}"
+_BOTH = ("group.domain_id", "user.domain_id")
+_SEES_ROLES = f"{_SEES_ALL} or (role:manager and not domain_id:None)"
+_OWN_CREDENTIAL = "user_id:%(target.credential.user_id)s"
+
+_CHECKS: tuple[tuple[str, str, str], ...] = (
+    ("get_auth_catalog", "", "Show the catalog of one's own token"),
+    ("get_auth_projects", "", "List the projects that one can get a token for"),
+    ("get_auth_domains", "", "List the domains that one can get a token for"),
+    ("get_auth_system", "", "Show whether one can get a token for the system"),
+    ("validate_token", f"{_SEES_ALL} or rule:service_role or rule:token_subject", "Show a token"),
+    ("check_token", f"{_SEES_ALL} or rule:token_subject", "Check a token"),
+    ("revoke_token", "rule:admin_or_token_subject", "Revoke a token"),
+    (
+        "get_domain",
+        f"{_SEES_ALL} or domain_id:%(target.domain.id)s or project_domain_id:%(target.domain.id)s",
+        "Show a domain",
+    ),
+    ("list_domains", f"{_SEES_ALL} or {_reader('domain.id')}", "List domains"),
+    ("create_domain", _ADMIN, "Create a domain"),
+    ("update_domain", _ADMIN, "Change a domain"),
+    ("delete_domain", _ADMIN, "Delete a domain"),
+    ("get_project", _SEES_PROJECT, "Show a project"),
+    ("list_projects", f"{_SEES_ALL} or {_reader('domain_id')}", "List projects"),
+    ("list_user_projects", _SEES_USER, "List the projects of a user"),
+    ("create_project", _MANAGES_PROJECT, "Create a project"),
+    ("update_project", _MANAGES_PROJECT, "Change a project"),
+    ("delete_project", _MANAGES_PROJECT, "Delete a project"),
+    ("list_project_tags", _SEES_PROJECT, "List the tags of a project"),
+    ("get_project_tag", _SEES_PROJECT, "Check whether a project has a tag"),
+    ("update_project_tags", _MANAGES_TAGS, "Replace the tags of a project"),
+    ("create_project_tag", _MANAGES_TAGS, "Add a tag to a project"),
+    ("delete_project_tags", _MANAGES_TAGS, "Remove all tags of a project"),
+    ("delete_project_tag", _MANAGES_TAGS, "Remove a tag of a project"),
+    ("get_user", _SEES_USER, "Show a user"),
+    ("list_users", f"{_SEES_ALL} or {_reader('domain_id')}", "List users"),
+    ("create_user", _MANAGES_USER, "Create a user"),
+    ("update_user", _MANAGES_USER, "Change a user, also its password"),
+    ("delete_user", _MANAGES_USER, "Delete a user"),
+    ("list_groups_for_user", _SEES_USER, "List the groups of a user"),
+    ("get_group", _SEES_GROUP, "Show a group"),
+    ("list_groups", _SEES_GROUP, "List groups"),
+    ("create_group", _MANAGES_GROUP, "Create a group"),
+    ("update_group", _MANAGES_GROUP, "Change a group"),
+    ("delete_group", _MANAGES_GROUP, "Delete a group"),
+    ("list_users_in_group", _SEES_GROUP, "List the users in a group"),
+    ("check_user_in_group", f"{_SEES_ALL} or {_reader(*_BOTH)}", "Check whether a user is in a group"),
+    ("add_user_to_group", f"{_ADMIN} or {_manager(*_BOTH)}", "Put a user into a group"),
+    ("remove_user_from_group", f"{_ADMIN} or {_manager(*_BOTH)}", "Take a user out of a group"),
+    ("get_role", _SEES_ROLES, "Show a role"),
+    ("list_roles", _SEES_ROLES, "List roles"),
+    ("create_role", _ADMIN, "Create a role"),
+    ("update_role", _ADMIN, "Change a role"),
+    ("delete_role", _ADMIN, "Delete a role"),
+    ("get_domain_role", _SEES_ALL, "Show a role of a domain"),
+    ("list_domain_roles", _SEES_ALL, "List the roles of a domain"),
+    ("create_domain_role", _ADMIN, "Create a role of a domain"),
+    ("update_domain_role", _ADMIN, "Change a role of a domain"),
+    ("delete_domain_role", _ADMIN, "Delete a role of a domain"),
+    ("get_implied_role", _SEES_ALL, "Show an implication between roles"),
+    ("list_implied_roles", _SEES_ALL, "List what a role implies"),
+    ("check_implied_role", _SEES_ALL, "Check an implication between roles"),
+    ("list_role_inference_rules", _SEES_ALL, "List all implications between roles"),
+    ("create_implied_role", _ADMIN, "Let a role imply another"),
+    ("delete_implied_role", _ADMIN, "End an implication between roles"),
+    ("list_grants", _SEES_GRANTS, "List the roles of a user or group on a project or domain"),
+    ("check_grant", f"{_SEES_GRANTS}", "Check a role of a user or group on a project or domain"),
+    ("create_grant", _MANAGES_GRANTS, "Assign a role on a project or domain"),
+    ("revoke_grant", _MANAGES_GRANTS, "Take away a role on a project or domain"),
+    *(
+        (f"{verb}_system_{noun}_for_{kind}", check, f"{words} a {kind} on the system")
+        for kind in ("user", "group")
+        for verb, noun, check, words in (
+            ("list", "grants", _SEES_ALL, "List the roles of"),
+            ("check", "grant", _SEES_ALL, "Check a role of"),
+            ("create", "grant", _ADMIN, "Assign a role to"),
+            ("revoke", "grant", _ADMIN, "Take away a role of"),
+        )
+    ),
+    ("list_role_assignments", f"{_SEES_ALL} or {_reader('domain_id')}", "List role assignments"),
+    (
+        "list_role_assignments_for_tree",
+        f"{_SEES_ALL} or {_reader('project.domain_id')} or (role:admin and {_OWN_PROJECT})",
+        "List role assignments on a project and those below it",
+    ),
+    ("get_region", "", "Show a region"),
+    ("list_regions", "", "List regions"),
+    ("create_region", _ADMIN, "Create a region"),
+    ("update_region", _ADMIN, "Change a region"),
+    ("delete_region", _ADMIN, "Delete a region"),
+    *(
+        (f"{verb}_{noun}{'s' if verb == 'list' else ''}", check, f"{words} a catalog {noun}")
+        for noun in ("service", "endpoint")
+        for verb, check, words in (
+            ("get", _SEES_ALL, "Show"),
+            ("list", _SEES_ALL, "List as"),
+            ("create", _ADMIN, "Create"),
+            ("update", _ADMIN, "Change"),
+            ("delete", _ADMIN, "Delete"),
+        )
+    ),
+    ("get_credential", f"{_SEES_ALL} or {_OWN_CREDENTIAL}", "Show a credential"),
+    ("list_credentials", f"{_SEES_ALL} or {_OWN_CREDENTIAL}", "List credentials"),
+    ("create_credential", f"{_ADMIN} or {_OWN_CREDENTIAL}", "Create a credential"),
+    ("update_credential", f"{_ADMIN} or {_OWN_CREDENTIAL}", "Change a credential"),
+    ("delete_credential", f"{_ADMIN} or {_OWN_CREDENTIAL}", "Delete a credential"),
+    ("get_policy", _SEES_ALL, "Show a policy document"),
+    ("list_policies", _SEES_ALL, "List policy documents"),
+    ("create_policy", _ADMIN, "Create a policy document"),
+    ("update_policy", _ADMIN, "Change a policy document"),
+    ("delete_policy", _ADMIN, "Delete a policy document"),
+)
+
+RULES: tuple[Rule, ...] = (
+    Rule("context_is_admin", "role:admin", "Who is an administrator of the cloud"),
+    Rule("admin_required", "role:admin or is_admin:1", "An administrator"),
+    Rule("service_role", "role:service", "A service of the cloud"),
+    Rule("service_or_admin", "rule:admin_required or rule:service_role", "A service or an administrator"),
+    Rule("owner", "user_id:%(user_id)s", "The user in question"),
+    Rule("admin_or_owner", "rule:admin_required or rule:owner", "An administrator or the user in question"),
+    Rule("token_subject", "user_id:%(target.token.user_id)s", "The user whose token it is"),
+    Rule("admin_or_token_subject", "rule:admin_required or rule:token_subject", "That user or an administrator"),
+    Rule(
+        "service_admin_or_token_subject",
+        "rule:service_or_admin or rule:token_subject",
+        "That user, a service or an administrator",
+    ),
+    Rule(
+        "domain_managed_target_role",
+        "'manager':%(target.role.name)s or 'member':%(target.role.name)s or 'reader':%(target.role.name)s",
+        "The roles that a domain's manager can hand out",
+    ),
+    *(Rule(f"identity:{name}", check, words) for name, check, words in _CHECKS),
+)

@@ -1,0 +1,1 @@
+"""Domains and projects: the tree that everything belongs to."""

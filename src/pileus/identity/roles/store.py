@@ -1,0 +1,144 @@
+"""Every query about roles and assignments."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from pileus.identity import models
+from pileus.identity.domain import SYSTEM, Assignment, Project, Role
+from pileus.identity.rows import Rows
+from pileus.kernel.db import Tx
+
+ROLES = Rows(models.role, Role, "role")
+_implied, _held, _membership, _project = models.implied_role, models.assignment, models.membership, models.project
+_COLUMNS = tuple(_held.c[name] for name in Assignment.__struct_fields__)
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which assignments: all that are given must hold.
+
+    `with_groups`: of a user's, also those of the user's groups. `projects`: on these projects, or inherited by them.
+    `in_domain`: on the domain, or on a project in it.
+    """
+
+    user_id: str | None = None
+    group_id: str | None = None
+    role_id: str | None = None
+    projects: Sequence[Project] | None = None
+    domain_id: str | None = None
+    system: bool = False
+    inherited: bool | None = None
+    with_groups: bool = False
+    with_inherited: bool = False
+    in_domain: str | None = None
+
+
+def implications(tx: Tx) -> list[tuple[str, str]]:
+    """All pairs of prior and implied role."""
+    return [(row.prior_role_id, row.implied_role_id) for row in tx.all(sa.select(_implied))]
+
+
+def imply(tx: Tx, prior_id: str, implied_id: str) -> None:
+    """Let one role imply another; again changes nothing."""
+    here = sa.and_(_implied.c.prior_role_id == prior_id, _implied.c.implied_role_id == implied_id)
+    if tx.one(sa.select(_implied).where(here)) is None:
+        tx.execute(sa.insert(_implied).values(prior_role_id=prior_id, implied_role_id=implied_id))
+
+
+def no_longer_imply(tx: Tx, prior_id: str, implied_id: str) -> bool:
+    """End an implication; False if there was none."""
+    here = sa.and_(_implied.c.prior_role_id == prior_id, _implied.c.implied_role_id == implied_id)
+    return tx.changed(sa.delete(_implied).where(here)) > 0
+
+
+def assign(tx: Tx, assignment: Assignment) -> bool:
+    """Add an assignment; False if it is there already."""
+    if is_assigned(tx, assignment):
+        return False
+    tx.execute(sa.insert(_held).values(**msgspec.structs.asdict(assignment)))
+    return True
+
+
+def is_assigned(tx: Tx, assignment: Assignment) -> bool:
+    """Whether exactly this assignment exists."""
+    return tx.one(sa.select(_held.c.role_id).where(*_exactly(assignment))) is not None
+
+
+def unassign(tx: Tx, assignment: Assignment) -> bool:
+    """Remove an assignment; False if there was none."""
+    return tx.changed(sa.delete(_held).where(*_exactly(assignment))) > 0
+
+
+def _exactly(assignment: Assignment) -> list[sa.ColumnElement[bool]]:
+    return [_held.c[name] == value for name, value in msgspec.structs.asdict(assignment).items()]
+
+
+def assignments(tx: Tx, wanted: Wanted) -> list[Assignment]:
+    """The assignments asked for, in a stable order."""
+    statement = sa.select(*_COLUMNS).where(*_conditions(wanted))
+    ordered = statement.order_by(*(column for column in _COLUMNS))
+    return [_assignment(row) for row in tx.all(ordered)]
+
+
+def _assignment(row: sa.Row[Any]) -> Assignment:
+    return Assignment(**row._mapping)
+
+
+def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = []
+    if wanted.user_id is not None:
+        conditions.append(_of_user(wanted.user_id, wanted.with_groups))
+    if wanted.group_id is not None:
+        conditions.append(sa.and_(_held.c.actor_kind == "group", _held.c.actor_id == wanted.group_id))
+    if wanted.role_id is not None:
+        conditions.append(_held.c.role_id == wanted.role_id)
+    if wanted.projects is not None:
+        conditions.append(_on_projects(wanted.projects, wanted.with_inherited))
+    if wanted.domain_id is not None:
+        conditions.append(sa.and_(_held.c.target_kind == "domain", _held.c.target_id == wanted.domain_id))
+    if wanted.system:
+        conditions.append(sa.and_(_held.c.target_kind == "system", _held.c.target_id == SYSTEM))
+    if wanted.inherited is not None:
+        conditions.append(_held.c.inherited == wanted.inherited)
+    if wanted.in_domain is not None:
+        inside = sa.select(_project.c.id).where(_project.c.domain_id == wanted.in_domain)
+        conditions.append(sa.or_(_held.c.target_id == wanted.in_domain, _held.c.target_id.in_(inside)))
+    return conditions
+
+
+def _of_user(user_id: str, with_groups: bool) -> sa.ColumnElement[bool]:
+    own = sa.and_(_held.c.actor_kind == "user", _held.c.actor_id == user_id)
+    if not with_groups:
+        return own
+    groups = sa.select(_membership.c.group_id).where(_membership.c.user_id == user_id)
+    return sa.or_(own, sa.and_(_held.c.actor_kind == "group", _held.c.actor_id.in_(groups)))
+
+
+def _on_projects(projects: Sequence[Project], with_inherited: bool) -> sa.ColumnElement[bool]:
+    ids = [project.id for project in projects]
+    on_them = sa.and_(_held.c.target_kind == "project", _held.c.target_id.in_(ids))
+    if not with_inherited:
+        return on_them
+    above = sorted({ancestor for project in projects for ancestor in project.ancestors})
+    return sa.or_(
+        sa.and_(on_them, sa.not_(_held.c.inherited)), sa.and_(_held.c.inherited, _held.c.target_id.in_(above))
+    )
+
+
+def members(tx: Tx, group_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The users of each group."""
+    found: dict[str, list[str]] = {}
+    if group_ids:
+        for row in tx.all(sa.select(_membership).where(_membership.c.group_id.in_(group_ids))):
+            found.setdefault(row.group_id, []).append(row.user_id)
+    return found
+
+
+def named(tx: Tx, table: sa.Table, ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    """Name and domain of users, groups, projects or roles (a domain's own is None), by id."""
+    if not ids:
+        return {}
+    statement = sa.select(table.c.id, table.c.name, table.c.domain_id).where(table.c.id.in_(ids))
+    return {row.id: (row.name, row.domain_id) for row in tx.all(statement)}

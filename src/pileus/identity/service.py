@@ -1,0 +1,46 @@
+"""Identity as a whole: what the other services and the composition of the cloud see of it."""
+
+from pileus.identity.catalog.service import Catalog
+from pileus.identity.credentials.service import Credentials
+from pileus.identity.generation import Generation
+from pileus.identity.passwords import Passwords
+from pileus.identity.projects.service import Projects
+from pileus.identity.roles.service import Roles
+from pileus.identity.settings import IdentitySettings
+from pileus.identity.tokens.service import Tokens
+from pileus.identity.users.service import Users
+from pileus.kernel.auth import Actor
+from pileus.kernel.clock import Clock
+from pileus.kernel.db import Database
+from pileus.kernel.policy import Policy
+
+
+class Identity:
+    """The Identity service; a `kernel.auth.Authenticator`. Thread-safe.
+
+    `settings`: with absolute paths to the key repositories, which `bootstrap.create_keys` makes.
+    `policy`: all rules of the cloud; `context_is_admin` decides who is an administrator.
+    `generation`: the machine's (`Generation(run_dir)`), shared by all processes that serve the API there.
+    `passwords`: how passwords are hashed, by default as the settings say.
+    """
+
+    def __init__(
+        self,
+        settings: IdentitySettings,
+        clock: Clock,
+        db: Database,
+        policy: Policy,
+        generation: Generation,
+        passwords: Passwords | None = None,
+    ) -> None:
+        self.max_limit = settings.max_limit
+        self.projects = Projects(settings, generation)
+        self.users = Users(self.projects, passwords or Passwords(settings), generation, clock)
+        self.roles = Roles(generation)
+        self.catalog = Catalog(generation)
+        self.credentials = Credentials(settings, clock)
+        self.tokens = Tokens(settings, clock, db, policy, generation, self.users, self.roles)
+
+    def authenticate(self, token: str) -> Actor:
+        """The caller that a token stands for. Unauthorized if it is malformed, has ended or is revoked."""
+        return self.tokens.authenticate(token)

@@ -1,0 +1,33 @@
+"""Settings of identity."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pileus.kernel.config import setting
+
+
+@dataclass(frozen=True)
+class IdentitySettings:
+    """`[identity]`: logging in, tokens and passwords."""
+
+    token_lifetime: int = setting(
+        3600, "how long a token lives; a token gained from another one ends with it", unit="seconds", minimum=60
+    )
+    token_keys: Path = setting(Path("identity/token-keys"), "the directory of the keys that encrypt tokens")
+    credential_keys: Path = setting(
+        Path("identity/credential-keys"), "the directory of the keys that encrypt credentials in the database"
+    )
+    cached_tokens: int = setting(
+        4096, "verified tokens that each process keeps in memory (about 2 KiB each)", minimum=16, maximum=1_000_000
+    )
+    argon2_memory: int = setting(
+        19456,
+        "memory that hashing one password takes (OWASP's minimum is 19456 at two passes)",
+        unit="KiB",
+        minimum=1024,
+    )
+    argon2_passes: int = setting(2, "passes over that memory", minimum=1, maximum=64)
+    argon2_lanes: int = setting(1, "threads that hash one password", minimum=1, maximum=16)
+    max_password_length: int = setting(4096, "the longest password", unit="characters", minimum=64, maximum=65536)
+    max_project_depth: int = setting(5, "levels of the project tree, the domain included", minimum=1, maximum=20)
+    max_limit: int = setting(1000, "the most entries of a page, where a request names a limit", minimum=1)

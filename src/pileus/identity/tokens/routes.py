@@ -1,0 +1,104 @@
+"""Operations on tokens, and what one's own token is good for."""
+
+from typing import Any
+
+from pileus.identity.projects.routes import show as show_project
+from pileus.identity.projects.schemas import DOMAIN
+from pileus.identity.rest import PREFIX, many, one, target, wanted
+from pileus.identity.rows import page_of
+from pileus.identity.service import Identity
+from pileus.identity.tokens.schemas import LOGIN, shown
+from pileus.identity.tokens.verified import Verified
+from pileus.kernel.errors import BadRequest, Forbidden, NotFound
+from pileus.kernel.http import Call, Reply, Route
+from pileus.kernel.policy import PUBLIC
+
+
+def _token(call: Call, svc: Identity, token: str, verified: Verified) -> Reply:
+    catalog = None
+    if "nocatalog" not in call.query and verified.claims.scope != "unscoped":
+        with call.read() as tx:
+            catalog = svc.catalog.of(tx, verified.user.id, verified.actor.project_id)
+    return Reply({"token": shown(verified, catalog)}, headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
+
+
+def issue_token(call: Call, svc: Identity) -> Reply:
+    """POST /auth/tokens"""
+    return _token(call, svc, *svc.tokens.issue(call.body))
+
+
+def _subject(call: Call, svc: Identity) -> tuple[str, Verified]:
+    token = call.header("X-Subject-Token")
+    if not token:
+        raise BadRequest("Expecting to find the header X-Subject-Token.")
+    verified = svc.tokens.verify(token)
+    call.authorize(target(token__user_id=verified.user.id) if verified else {})
+    if verified is None:
+        raise NotFound("Could not find token.")
+    return token, verified
+
+
+def show_token(call: Call, svc: Identity) -> Reply:
+    """GET /auth/tokens"""
+    return _token(call, svc, *_subject(call, svc))
+
+
+def check_token(call: Call, svc: Identity) -> Reply:
+    """HEAD /auth/tokens"""
+    token, _ = _subject(call, svc)
+    return Reply(headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
+
+
+def revoke_token(call: Call, svc: Identity) -> None:
+    """DELETE /auth/tokens"""
+    _, verified = _subject(call, svc)
+    call.transact(lambda tx: svc.tokens.revoke(tx, verified.claims))
+
+
+def show_catalog(call: Call, svc: Identity) -> dict[str, Any]:
+    """GET /auth/catalog"""
+    actor = call.actor
+    if actor.project_id is None and actor.domain_id is None and not actor.system:
+        raise Forbidden("The token has no scope, and so there is no catalog for it.")
+    with call.read() as tx:
+        catalog = svc.catalog.of(tx, actor.user_id, actor.project_id)
+    return {"catalog": catalog, "links": _self(call)}
+
+
+def _self(call: Call) -> dict[str, str]:
+    return {"self": call.base_url + call.path.removeprefix(PREFIX)}
+
+
+def list_own_projects(call: Call, svc: Identity) -> dict[str, Any]:
+    """GET /auth/projects: what the caller could get a token for"""
+    want = wanted(call, svc.max_limit, {"name": "name", "domain_id": "domain_id"}).but(enabled=True)
+    with call.read() as tx:
+        found = svc.roles.projects_of(tx, call.actor.user_id, want)
+    return many(call, "projects", found, lambda project: show_project(call, project))
+
+
+def list_own_domains(call: Call, svc: Identity) -> dict[str, Any]:
+    """GET /auth/domains"""
+    want = wanted(call, svc.max_limit, {})
+    with call.read() as tx:
+        domains = svc.roles.domains_of(tx, call.actor.user_id)
+    return many(call, "domains", page_of(domains, want), lambda domain: one(call, "domains", DOMAIN, domain))
+
+
+def show_own_system(call: Call, svc: Identity) -> dict[str, Any]:
+    """GET /auth/system"""
+    with call.read() as tx:
+        has_system = svc.roles.has_system(tx, call.actor.user_id)
+    return {"system": [{"all": True}] if has_system else [], "links": _self(call)}
+
+
+ROUTES: tuple[Route[Identity], ...] = (
+    Route("POST", "/auth/tokens", issue_token, PUBLIC, 201, LOGIN),
+    Route("GET", "/auth/tokens", show_token, "identity:validate_token", targeted=True),
+    Route("HEAD", "/auth/tokens", check_token, "identity:check_token", targeted=True),
+    Route("DELETE", "/auth/tokens", revoke_token, "identity:revoke_token", 204, targeted=True),
+    Route("GET", "/auth/catalog", show_catalog, "identity:get_auth_catalog"),
+    Route("GET", "/auth/projects", list_own_projects, "identity:get_auth_projects"),
+    Route("GET", "/auth/domains", list_own_domains, "identity:get_auth_domains"),
+    Route("GET", "/auth/system", show_own_system, "identity:get_auth_system"),
+)

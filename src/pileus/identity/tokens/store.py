@@ -1,0 +1,20 @@
+"""Every query about revoked tokens."""
+
+import sqlalchemy as sa
+
+from pileus.identity.models import revocation
+from pileus.kernel.db import Tx
+
+_REVOKED = sa.select(revocation.c.audit_id).where(revocation.c.audit_id == sa.bindparam("of_token"))
+
+
+def is_revoked(tx: Tx, audit_id: str) -> bool:
+    """Whether a token was revoked on its own."""
+    return tx.one(_REVOKED, {"of_token": audit_id}) is not None
+
+
+def revoke(tx: Tx, audit_id: str, expires_at: int, now: int) -> None:
+    """Revoke a token, and forget those that have ended meanwhile."""
+    tx.execute(sa.delete(revocation).where(revocation.c.expires_at < now))
+    if not is_revoked(tx, audit_id):
+        tx.execute(sa.insert(revocation).values(audit_id=audit_id, expires_at=expires_at))

@@ -1,0 +1,78 @@
+"""A verified token: its claims, and what the database says about them."""
+
+import threading
+from collections import OrderedDict
+
+import msgspec
+
+from pileus.identity.domain import Project, RoleRef, User
+from pileus.identity.fernet import Claims
+from pileus.kernel.auth import Actor
+
+
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """`place`: the project or domain that the token is for; `place_domain`: the domain of that project."""
+
+    claims: Claims
+    user: User
+    user_domain: Project
+    place: Project | None
+    place_domain: Project | None
+    roles: tuple[RoleRef, ...]
+    actor: Actor
+
+
+def actor_of(
+    claims: Claims,
+    user: User,
+    user_domain: Project,
+    place: Project | None,
+    home: Project | None,
+    roles: tuple[RoleRef, ...],
+) -> Actor:
+    """The caller that a token stands for; `is_admin` is left to the policy."""
+    on_project = claims.scope == "project" and place is not None and home is not None
+    on_domain = claims.scope == "domain" and place is not None
+    return Actor(
+        user_id=user.id,
+        user_name=user.name,
+        user_domain_id=user_domain.id,
+        user_domain_name=user_domain.name,
+        project_id=place.id if on_project and place else None,
+        project_name=place.name if on_project and place else None,
+        project_domain_id=home.id if on_project and home else None,
+        project_domain_name=home.name if on_project and home else None,
+        domain_id=place.id if on_domain and place else None,
+        domain_name=place.name if on_domain and place else None,
+        system=claims.scope == "system",
+        roles=frozenset(role.name.lower() for role in roles),
+        token_id=claims.audit_ids[0],
+        expires_at=claims.expires_at,
+    )
+
+
+class Cache:
+    """Verified tokens by digest, each with the generation in which it was read. Bounded; thread-safe."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[bytes, tuple[int, Verified]] = OrderedDict()
+
+    def get(self, digest: bytes, generation: int, now: int) -> Verified | None:
+        """The token, if it was verified in this generation and has not ended."""
+        entry = self._entries.get(digest)
+        if entry is None or entry[0] != generation or entry[1].claims.expires_at <= now:
+            return None
+        return entry[1]
+
+    def put(self, digest: bytes, generation: int, verified: Verified) -> None:
+        """Remember a token that was verified with what the database held in `generation` or later."""
+        with self._lock:
+            self._entries[digest] = (generation, verified)
+            self._entries.move_to_end(digest)
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,207 @@
+"""Operations on users and groups."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pileus.identity.domain import Group, User
+from pileus.identity.projects.routes import show as show_project
+from pileus.identity.rest import many, missing, one, permitted, target, wanted, within_own_domain
+from pileus.identity.service import Identity
+from pileus.identity.users.schemas import (
+    GROUP,
+    GROUP_CREATE,
+    GROUP_UPDATE,
+    PASSWORD_CHANGE,
+    USER,
+    USER_CREATE,
+    USER_UPDATE,
+    USER_WITH_PROJECT,
+)
+from pileus.kernel.db import Tx
+from pileus.kernel.http import Call, Route
+from pileus.kernel.policy import PUBLIC
+
+_FILTERS = {"name": "name", "domain_id": "domain_id"}
+
+
+def show(call: Call, user: User) -> dict[str, Any]:
+    """A user in a response."""
+    return one(call, "users", USER_WITH_PROJECT if user.default_project_id else USER, user)
+
+
+def show_a_group(call: Call, group: Group) -> dict[str, Any]:
+    """A group in a response."""
+    return one(call, "groups", GROUP, group)
+
+
+def target_of(user: User | None, group: Group | None = None) -> Mapping[str, Any]:
+    """What rules may ask about a user and a group."""
+    return {
+        **(target(user__id=user.id, user__domain_id=user.domain_id) if user else {}),
+        **(target(group__id=group.id, group__domain_id=group.domain_id) if group else {}),
+    }
+
+
+def list_users(call: Call, svc: Identity) -> dict[str, Any]:
+    """GET /users"""
+    call.authorize(target(domain_id=call.actor.domain_id))
+    want = within_own_domain(wanted(call, svc.max_limit, _FILTERS, ("enabled",)), call.actor)
+    with call.read() as tx:
+        found = svc.users.page(tx, want)
+    return many(call, "users", found, lambda user: show(call, user))
+
+
+def create_user(call: Call, svc: Identity) -> dict[str, Any]:
+    """POST /users"""
+    domain_id = call.body.get("domain_id") or svc.projects.default_domain_of(call.actor)
+    call.authorize(target(user__domain_id=domain_id))
+    hashed = svc.users.hashed(call.body)
+    user = call.transact(lambda tx: svc.users.create(tx, domain_id, call.body, hashed))
+    return {"user": show(call, user)}
+
+
+def _user(call: Call, svc: Identity, tx: Tx) -> User:
+    user_id = call.params["user_id"]
+    user = svc.users.find(tx, user_id)
+    return permitted(call, user, "user", user_id, target_of(user) or target(user__id=user_id))
+
+
+def show_user(call: Call, svc: Identity) -> dict[str, Any]:
+    """GET /users/{user_id}"""
+    with call.read() as tx:
+        return {"user": show(call, _user(call, svc, tx))}
+
+
+def update_user(call: Call, svc: Identity) -> dict[str, Any]:
+    """PATCH /users/{user_id}"""
+    with call.read() as tx:
+        _user(call, svc, tx)
+    hashed = svc.users.hashed(call.body)
+    user = call.transact(lambda tx: svc.users.update(tx, _user(call, svc, tx), call.body, hashed))
+    return {"user": show(call, user)}
+
+
+def delete_user(call: Call, svc: Identity) -> None:
+    """DELETE /users/{user_id}"""
+    call.transact(lambda tx: svc.users.delete(tx, _user(call, svc, tx)))
+
+
+def change_password(call: Call, svc: Identity) -> None:
+    """POST /users/{user_id}/password: whoever knows the present password needs no token"""
+    user_id = call.params["user_id"]
+    with call.read() as tx:
+        account = svc.users.account(tx, user_id)
+    hashed = svc.users.changed_hash(account, call.body.original_password, call.body.password)
+    call.transact(lambda tx: svc.users.change_password(tx, user_id, account, hashed))
+
+
+def list_user_groups(call: Call, svc: Identity) -> dict[str, Any]:
+    """GET /users/{user_id}/groups"""
+    with call.read() as tx:
+        found = svc.users.groups_of(tx, _user(call, svc, tx), wanted(call, svc.max_limit, {"name": "name"}))
+    return many(call, "groups", found, lambda group: {**show_a_group(call, group), "membership_expires_at": None})
+
+
+def list_user_projects(call: Call, svc: Identity) -> dict[str, Any]:
+    """GET /users/{user_id}/projects"""
+    with call.read() as tx:
+        user = _user(call, svc, tx)
+        found = svc.roles.projects_of(tx, user.id, wanted(call, svc.max_limit, _FILTERS, ("enabled",)))
+    return many(call, "projects", found, lambda project: show_project(call, project))
+
+
+def list_groups(call: Call, svc: Identity) -> dict[str, Any]:
+    """GET /groups"""
+    call.authorize(target(group__domain_id=call.actor.domain_id))
+    want = within_own_domain(wanted(call, svc.max_limit, _FILTERS), call.actor)
+    with call.read() as tx:
+        found = svc.users.groups(tx, want)
+    return many(call, "groups", found, lambda group: show_a_group(call, group))
+
+
+def create_group(call: Call, svc: Identity) -> dict[str, Any]:
+    """POST /groups"""
+    domain_id = call.body.get("domain_id") or svc.projects.default_domain_of(call.actor)
+    call.authorize(target(group__domain_id=domain_id))
+    group = call.transact(lambda tx: svc.users.create_group(tx, domain_id, call.body))
+    return {"group": show_a_group(call, group)}
+
+
+def _group(call: Call, svc: Identity, tx: Tx) -> Group:
+    group_id = call.params["group_id"]
+    group = svc.users.find_group(tx, group_id)
+    return permitted(call, group, "group", group_id, target_of(None, group))
+
+
+def show_group(call: Call, svc: Identity) -> dict[str, Any]:
+    """GET /groups/{group_id}"""
+    with call.read() as tx:
+        return {"group": show_a_group(call, _group(call, svc, tx))}
+
+
+def update_group(call: Call, svc: Identity) -> dict[str, Any]:
+    """PATCH /groups/{group_id}"""
+    group = call.transact(lambda tx: svc.users.update_group(tx, _group(call, svc, tx), call.body))
+    return {"group": show_a_group(call, group)}
+
+
+def delete_group(call: Call, svc: Identity) -> None:
+    """DELETE /groups/{group_id}"""
+    call.transact(lambda tx: svc.users.delete_group(tx, _group(call, svc, tx)))
+
+
+def list_members(call: Call, svc: Identity) -> dict[str, Any]:
+    """GET /groups/{group_id}/users"""
+    with call.read() as tx:
+        group = _group(call, svc, tx)
+        found = svc.users.members(tx, group, wanted(call, svc.max_limit, {"name": "name"}, ("enabled",)))
+    return many(call, "users", found, lambda user: show(call, user))
+
+
+def _membership(call: Call, svc: Identity, tx: Tx) -> tuple[Group, User]:
+    group_id, user_id = call.params["group_id"], call.params["user_id"]
+    group, user = svc.users.find_group(tx, group_id), svc.users.find(tx, user_id)
+    found = permitted(call, group, "group", group_id, target_of(user, group))
+    if user is None:
+        raise missing("user", user_id)
+    return found, user
+
+
+def add_member(call: Call, svc: Identity) -> None:
+    """PUT /groups/{group_id}/users/{user_id}"""
+    call.transact(lambda tx: svc.users.add_member(tx, *_membership(call, svc, tx)))
+
+
+def check_member(call: Call, svc: Identity) -> None:
+    """HEAD and GET /groups/{group_id}/users/{user_id}"""
+    with call.read() as tx:
+        svc.users.check_member(tx, *_membership(call, svc, tx))
+
+
+def remove_member(call: Call, svc: Identity) -> None:
+    """DELETE /groups/{group_id}/users/{user_id}"""
+    call.transact(lambda tx: svc.users.remove_member(tx, *_membership(call, svc, tx)))
+
+
+_USER = "/users/{user_id}"
+_GROUP = "/groups/{group_id}"
+_MEMBER = f"{_GROUP}{_USER}"
+ROUTES: tuple[Route[Identity], ...] = (
+    Route("GET", "/users", list_users, "identity:list_users", targeted=True),
+    Route("POST", "/users", create_user, "identity:create_user", 201, USER_CREATE, targeted=True),
+    Route("GET", _USER, show_user, "identity:get_user", targeted=True),
+    Route("PATCH", _USER, update_user, "identity:update_user", body=USER_UPDATE, targeted=True),
+    Route("DELETE", _USER, delete_user, "identity:delete_user", 204, targeted=True),
+    Route("POST", f"{_USER}/password", change_password, PUBLIC, 204, PASSWORD_CHANGE),
+    Route("GET", f"{_USER}/groups", list_user_groups, "identity:list_groups_for_user", targeted=True),
+    Route("GET", f"{_USER}/projects", list_user_projects, "identity:list_user_projects", targeted=True),
+    Route("GET", "/groups", list_groups, "identity:list_groups", targeted=True),
+    Route("POST", "/groups", create_group, "identity:create_group", 201, GROUP_CREATE, targeted=True),
+    Route("GET", _GROUP, show_group, "identity:get_group", targeted=True),
+    Route("PATCH", _GROUP, update_group, "identity:update_group", body=GROUP_UPDATE, targeted=True),
+    Route("DELETE", _GROUP, delete_group, "identity:delete_group", 204, targeted=True),
+    Route("GET", f"{_GROUP}/users", list_members, "identity:list_users_in_group", targeted=True),
+    Route("PUT", _MEMBER, add_member, "identity:add_user_to_group", 204, targeted=True),
+    Route("GET", _MEMBER, check_member, "identity:check_user_in_group", 204, targeted=True),
+    Route("DELETE", _MEMBER, remove_member, "identity:remove_user_from_group", 204, targeted=True),
+)
