@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from pileus.agent.settings import AgentSettings
+from pileus.compute.settings import ComputeSettings
+from pileus.drivers.hypervisor.libvirt.settings import LibvirtSettings
+from pileus.drivers.network.linux.settings import LinuxNetworkSettings
+from pileus.hosts.settings import HostsSettings
+from pileus.identity.settings import IdentitySettings
+from pileus.image.settings import ImageSettings
 from pileus.kernel import config
 from pileus.kernel.config import Loaded
 from pileus.kernel.db import DatabaseSettings
 from pileus.kernel.log import LogSettings
 from pileus.kernel.saga.settings import ConductorSettings
 from pileus.kernel.settings import ApiSettings, SiteSettings
+from pileus.network.settings import NetworkSettings
+from pileus.placement.settings import PlacementSettings
+from pileus.scheduler.settings import SchedulerSettings
 
 DEFAULT_FILE = Path("/etc/pileus/pileus.toml")
 
@@ -27,7 +36,16 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     conductor: ConductorSettings = field(default_factory=ConductorSettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    image: ImageSettings = field(default_factory=ImageSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    placement: PlacementSettings = field(default_factory=PlacementSettings)
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+    hosts: HostsSettings = field(default_factory=HostsSettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
+    libvirt: LibvirtSettings = field(default_factory=LibvirtSettings)
+    linux_network: LinuxNetworkSettings = field(default_factory=LinuxNetworkSettings)
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Loaded[Settings]:

@@ -306,9 +306,6 @@ class Inventory(Spec, frozen=True):
     disk_gb_free: int
     host_ip: str
     cached_images: tuple[str, ...] = ()  # checksums in the image cache
-    reserved_memory_mb: int = 0  # never given to guests
-    cpu_allocation_ratio: float = 1.0
-    ram_allocation_ratio: float = 1.0
 
 
 class HostReport(Spec, frozen=True):

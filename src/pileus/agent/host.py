@@ -152,9 +152,6 @@ class Host:
             disk_gb_free=filesystem.f_bavail * filesystem.f_frsize // GIB,
             host_ip=self.address,
             cached_images=self.cache.cached(),
-            reserved_memory_mb=self.settings.reserved_memory,
-            cpu_allocation_ratio=self.settings.cpu_allocation_ratio,
-            ram_allocation_ratio=self.settings.ram_allocation_ratio,
         )
 
     def report(self, booted_at: int) -> HostReport:
@@ -187,6 +184,7 @@ class Host:
             self.disks.remove_partial()
             self.cache.prune(self.disks.bases_in_use(), self.settings.image_cache_unused)
         self.cache.remove_partial()
+        self.hypervisor.tidy()
 
 
 def _existing(path: Path) -> Path:

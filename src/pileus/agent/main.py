@@ -20,8 +20,9 @@ from pileus.agent.server import make_agent_app
 from pileus.drivers.hypervisor.base import Hypervisor
 from pileus.drivers.network.base import NetworkDriver
 from pileus.kernel.clock import MICROSECONDS, SystemClock
-from pileus.secrets import host_secret
+from pileus.kernel.rpc import host_secret
 from pileus.settings import Settings
+from pileus.supervisor.credentials import load_or_create
 
 log = structlog.get_logger("pileus.agent")
 
@@ -76,7 +77,7 @@ def make_host(settings: Settings, hypervisor: Hypervisor, network: NetworkDriver
 def run(settings: Settings) -> None:
     """Run the agent until it is told to stop. Guests and networks stay as they are when it ends."""
     agent = settings.agent
-    secret = host_secret(settings, agent.host)
+    secret = host_secret(load_or_create(settings.site.state_dir).host_secret, agent.host)
     control = ControlPlane(agent.control_url or settings.site.public_url, agent.host, secret)
     hypervisor, network = make_hypervisor(settings), make_network(settings)
     host = make_host(settings, hypervisor, network, control)

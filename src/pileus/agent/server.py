@@ -115,7 +115,7 @@ class _Resource:
     @staticmethod
     def _do(verb: tuple[type | None, Verb], req: falcon.Request, key: str) -> Any:
         shape, act = verb
-        body = None
+        body: Any = None
         if shape is not None:
             try:
                 body = msgspec.json.decode(req.bounded_stream.read(), type=shape)

@@ -30,6 +30,3 @@ class AgentSettings:
     control_url: str = setting("", "where the control plane answers. Empty: the site's public_url")
     threads: int = setting(16, "requests that the agent works on at a time", minimum=1, maximum=256)
     report_interval: float = setting(10.0, "how often the host reports what it has", unit="seconds", minimum=0.1)
-    reserved_memory: int = setting(512, "memory that guests never get", unit="MiB", minimum=0)
-    cpu_allocation_ratio: float = setting(4.0, "virtual processors for each real one", minimum=0.1)
-    ram_allocation_ratio: float = setting(1.0, "promised memory for each real byte", minimum=0.1)

@@ -176,7 +176,8 @@ class Images:
             facts = self._receive(image, chunks)
         except BaseException as err:  # noqa: BLE001 - undone whatever it was, and raised again
             self._files.remove(image.id)
-            self._db.transact(lambda tx: store.finish_upload(tx, image.id, uploader, Status.QUEUED))
+            if not self._db.transact(lambda tx: store.finish_upload(tx, image.id, uploader, Status.QUEUED)):
+                raise _deleted_meanwhile(image) from err
             _explain(image, err)
         now = self._clock.now()
         kept = self._db.transact(
@@ -184,7 +185,7 @@ class Images:
         )
         if not kept:
             self._files.remove(image.id)
-            raise Conflict(f"Image {image.id} was deleted while its data was uploaded.")
+            raise _deleted_meanwhile(image)
 
     def _receive(self, image: Image, chunks: Iterator[bytes]) -> dict[str, Any]:
         counted = _Counted(chunks, self.settings.size_limit)
@@ -255,6 +256,10 @@ class _Counted:
             self.md5.update(chunk)
             self.sha512.update(chunk)
             yield chunk
+
+
+def _deleted_meanwhile(image: Image) -> Conflict:
+    return Conflict(f"Image {image.id} was deleted while its data was uploaded.")
 
 
 def _explain(image: Image, err: BaseException) -> NoReturn:

@@ -194,10 +194,10 @@ class Database:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 try:
                     yield tx
+                    connection.commit()
                 except BaseException:
                     connection.rollback()
                     raise
-                connection.commit()
         tx._committed()
 
     def transact(self, work: Callable[[Tx], T], attempts: int = 5) -> T:

@@ -4,6 +4,8 @@ A call asks an agent to make something so; it may be repeated at will. On one ma
 Another transport would replace this module and nothing else.
 """
 
+import hashlib
+import hmac
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +23,12 @@ REQUEST_ID_HEADER = "X-Openstack-Request-Id"
 SERVER_HEADER = "X-Pileus-Server"  # lets the agent's log lines carry the server's UUID
 
 log = structlog.get_logger("pileus.rpc")
+
+
+def host_secret(cloud_secret: str, host: str) -> str:
+    """The secret of one host, derived from the cloud's own: the control plane stores none, and one host's secret says
+    nothing about another's."""
+    return hmac.new(cloud_secret.encode(), f"host:{host}".encode(), hashlib.sha256).hexdigest()
 
 
 class AgentUnreachable(PileusError):
