@@ -1,0 +1,1 @@
+"""Who has how much of what, and who takes it: inventories of hosts and the allocations against them."""
