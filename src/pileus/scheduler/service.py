@@ -1,0 +1,186 @@
+"""Filters remove the hosts that cannot take a server, weighers choose among the rest.
+
+The view of the hosts is a snapshot that may be a second old, so that a choice among ten thousand hosts costs no
+database reads; what was chosen since is subtracted from it. If it shows no host, it is taken anew before the
+refusal. A refusal says how many hosts each filter removed.
+"""
+
+import heapq
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pileus.agent.api import Inventory as HostInventory
+from pileus.kernel.clock import Clock
+from pileus.kernel.db import Database, Tx
+from pileus.kernel.errors import PileusError
+from pileus.placement.domain import DISK_GB, MEMORY_MB, VCPU, Inventory
+from pileus.scheduler.domain import HostRequest, HostView
+from pileus.scheduler.settings import SchedulerSettings
+
+
+class NoValidHost(PileusError):
+    """No host can take the server. The message counts what stood in the way."""
+
+    status = 500
+
+
+class KnownHost(Protocol):
+    """What the scheduler reads of a host's registration."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def up(self) -> bool: ...
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def availability_zone(self) -> str: ...
+    @property
+    def inventory(self) -> HostInventory: ...
+    @property
+    def booted_at(self) -> int: ...
+
+
+class HostRegistry(Protocol):
+    """Who knows the hosts."""
+
+    def all(self, tx: Tx) -> Sequence[KnownHost]:
+        """All hosts."""
+        ...
+
+
+class Usages(Protocol):
+    """Who knows what is used of them."""
+
+    def usages(self, tx: Tx) -> dict[str, dict[str, Inventory]]:
+        """Host -> resource class -> inventory."""
+        ...
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A reason to leave a host out, and how a refusal words it after a number of hosts."""
+
+    name: str
+    removed: str
+    keeps: Callable[[HostView, HostRequest], bool]
+
+
+def _has(resource_class: str) -> Callable[[HostView, HostRequest], bool]:
+    return lambda host, request: host.free.get(resource_class, 0) >= request.resources.get(resource_class, 0)
+
+
+FILTERS: tuple[Filter, ...] = (
+    Filter("RequestedHost", "not the requested host", lambda host, request: request.host in (None, host.name)),
+    Filter("ComputeFilter", "down or disabled", lambda host, _: host.available),
+    Filter(
+        "AvailabilityZoneFilter",
+        "in another availability zone",
+        lambda host, request: request.availability_zone in (None, host.availability_zone),
+    ),
+    Filter(
+        "SameHostFilter",
+        "without the servers of hint same_host",
+        lambda host, request: request.same_hosts is None or host.name in request.same_hosts,
+    ),
+    Filter(
+        "DifferentHostFilter",
+        "with a server of hint different_host",
+        lambda host, request: host.name not in request.different_hosts,
+    ),
+    Filter("RetryFilter", "refused it before", lambda host, request: host.name not in request.tried),
+    Filter(VCPU, "without enough free VCPU", _has(VCPU)),
+    Filter(MEMORY_MB, "without enough free MEMORY_MB", _has(MEMORY_MB)),
+    Filter(DISK_GB, "without enough free DISK_GB", _has(DISK_GB)),
+)
+
+
+class Scheduler:
+    """Chooses hosts. Thread-safe."""
+
+    def __init__(self, settings: SchedulerSettings, hosts: HostRegistry, placement: Usages, clock: Clock) -> None:
+        self.settings = settings
+        self._hosts = hosts
+        self._placement = placement
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._views: list[HostView] = []
+        self._taken_at: float | None = None
+
+    def select(self, db: Database, request: HostRequest) -> HostView:
+        """The best host for `request`. NoValidHost explains itself."""
+        with self._lock:
+            fresh = self._refresh(db, self.settings.snapshot_age)
+            try:
+                chosen = self._choose(request)
+            except NoValidHost:
+                if fresh:
+                    raise
+                self._refresh(db, 0.0)
+                chosen = self._choose(request)
+            for name, amount in request.resources.items():
+                chosen.free[name] = chosen.free.get(name, 0) - amount
+            return chosen
+
+    def forget(self) -> None:
+        """Take a new snapshot for the next choice: a claim has shown this one to be out of date."""
+        with self._lock:
+            self._taken_at = None
+
+    def _refresh(self, db: Database, age: float) -> bool:
+        now = self._clock.monotonic()
+        if self._taken_at is not None and now - self._taken_at < age:
+            return False
+        with db.read() as tx:
+            usages = self._placement.usages(tx)
+            self._views = [_view(host, usages.get(host.name, {})) for host in self._hosts.all(tx)]
+        self._taken_at = now
+        return True
+
+    def _choose(self, request: HostRequest) -> HostView:
+        hosts: Sequence[HostView] = self._views
+        removed: list[tuple[Filter, int]] = []
+        for one in FILTERS:
+            kept = [host for host in hosts if one.keeps(host, request)]
+            if len(kept) < len(hosts):
+                removed.append((one, len(hosts) - len(kept)))
+            hosts = kept
+        if not hosts:
+            raise NoValidHost(_refusal(len(self._views), removed))
+        best = heapq.nlargest(self.settings.host_subset_size, hosts, key=lambda host: self._score(host, request))
+        return random.choice(best)  # noqa: S311 - spreads load, guards nothing
+
+    def _score(self, host: HostView, request: HostRequest) -> float:
+        settings = self.settings
+        return (
+            settings.ram_weight_multiplier * _share(host, MEMORY_MB)
+            + settings.cpu_weight_multiplier * _share(host, VCPU)
+            + settings.disk_weight_multiplier * _share(host, DISK_GB)
+            + settings.image_weight_multiplier * (request.image_checksum in host.cached_images)
+        )
+
+
+def _share(host: HostView, resource_class: str) -> float:
+    capacity = host.capacity.get(resource_class, 0)
+    return host.free.get(resource_class, 0) / capacity if capacity > 0 else 0.0
+
+
+def _view(host: KnownHost, records: Mapping[str, Inventory]) -> HostView:
+    return HostView(
+        name=host.name,
+        available=host.up and host.enabled,
+        availability_zone=host.availability_zone,
+        cached_images=frozenset(host.inventory.cached_images),
+        capacity={name: record.capacity for name, record in records.items()},
+        free={name: record.free for name, record in records.items()},
+    )
+
+
+def _refusal(hosts: int, removed: Sequence[tuple[Filter, int]]) -> str:
+    if hosts == 0:
+        return "No valid host was found. There are no hosts."
+    counted = ", ".join(f"{count} {one.removed} ({one.name})" for one, count in removed)
+    return f"No valid host was found. Of {hosts} hosts: {counted}."
