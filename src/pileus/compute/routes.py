@@ -1,0 +1,37 @@
+"""The compute API: the routes of all its parts under one prefix."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pileus.compute.errors import error_shape
+from pileus.compute.versions import DOCUMENTS, MICROVERSIONS, PREFIX
+from pileus.kernel.http import Call, Handler, Reply, Route, Service
+
+S = TypeVar("S")
+
+
+def bound(routes: Iterable[Route[S]], impl: S) -> tuple[Route[None], ...]:
+    """Routes whose handlers know their service already, so that routes of different services fit into one table."""
+
+    def bind(handler: Handler[S]) -> Handler[None]:
+        def call_bound(call: Call, _nothing: None) -> Reply | dict[str, Any] | None:
+            return handler(call, impl)
+
+        return call_bound
+
+    return tuple(replace(route, handler=bind(route.handler)) for route in routes)  # type: ignore[arg-type, misc]
+
+
+def make_service(*tables: tuple[Route[None], ...]) -> Service[None]:
+    """The compute API of several tables of `bound` routes."""
+    return Service(
+        name="compute",
+        prefix=PREFIX,
+        routes=tuple(route for table in tables for route in table),
+        impl=None,
+        error_shape=error_shape,
+        microversions=MICROVERSIONS,
+        request_id_headers=("X-Openstack-Request-Id", "X-Compute-Request-Id"),
+        documents=DOCUMENTS,
+    )

@@ -1,0 +1,1 @@
+"""Servers: the virtual machines of users, from the request to the guest and back."""

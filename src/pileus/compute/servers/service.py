@@ -1,0 +1,412 @@
+"""Business rules of servers. What takes longer than a request is a saga: see `sagas`."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+
+from pileus.agent.api import MetadataSpec
+from pileus.compute.errors import InstanceInvalidState, InstanceIsLocked, InstanceNotReady
+from pileus.compute.servers import creation, domain, filters, specs, store
+from pileus.compute.servers.creation import May, NewServers, Plan, Planner
+from pileus.compute.servers.domain import Server, Task, Transition, VmState
+from pileus.compute.servers.neighbours import Agents, Flavors, Hosts, Images, Keypairs, Networks
+from pileus.compute.settings import ComputeSettings
+from pileus.kernel import quota
+from pileus.kernel.auth import Actor
+from pileus.kernel.clock import Clock
+from pileus.kernel.db import Database, Tx
+from pileus.kernel.errors import BadRequest, Conflict, NotFound, OverLimit
+from pileus.kernel.fields import UNSET, UnsetType
+from pileus.kernel.paging import Page
+from pileus.kernel.rpc import AgentRefused, AgentUnreachable
+from pileus.kernel.saga import Action, ActionEvent, Sagas, actions, events, find_action
+from pileus.network.domain import PortInfo
+from pileus.placement.service import Placement
+from pileus.scheduler.service import Scheduler
+
+MAX_TAGS = 50
+log = structlog.get_logger("pileus.compute")
+SERVICE = "compute"
+CREATE, DELETE, START, STOP, REBOOT = (
+    "server.create",
+    "server.delete",
+    "server.start",
+    "server.stop",
+    "server.reboot",
+)
+
+
+class ServerUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """What PUT may change; what is UNSET stays."""
+
+    name: str | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
+    hostname: str | UnsetType = UNSET
+    access_ip_v4: str | UnsetType | None = UNSET
+    access_ip_v6: str | UnsetType | None = UNSET
+    auto_disk_config: bool | UnsetType = UNSET
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The other services that servers are made with."""
+
+    images: Images
+    flavors: Flavors
+    keypairs: Keypairs
+    networks: Networks
+    hosts: Hosts
+    placement: Placement
+    scheduler: Scheduler
+    agents: Agents
+
+
+class Servers:
+    """Servers as callers see and change them. Methods run in the caller's transaction."""
+
+    def __init__(self, settings: ComputeSettings, neighbours: Neighbours, sagas: Sagas, clock: Clock) -> None:
+        self.settings = settings
+        self.neighbours = neighbours
+        self.sagas = sagas
+        self.clock = clock
+        self._planner = Planner(
+            settings,
+            neighbours.images,
+            neighbours.flavors,
+            neighbours.keypairs,
+            neighbours.networks,
+            neighbours.hosts,
+            self._hosts_of,
+        )
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    def get(self, tx: Tx, actor: Actor, server_id: str) -> Server:
+        """A server that the actor may see and that is not deleted."""
+        server = self.get_any(tx, actor, server_id)
+        if server.deleted:
+            raise _not_found(server_id)
+        return server
+
+    def get_any(self, tx: Tx, actor: Actor, server_id: str) -> Server:
+        """A server that the actor may see, deleted or not."""
+        server = store.get(tx, server_id)
+        if server is None or (server.project_id != actor.project_id and not actor.is_admin):
+            raise _not_found(server_id)
+        return server
+
+    def page(self, tx: Tx, selection: store.Selection, page: Page) -> list[Server]:
+        """A page of servers and, where there are more, one further. BadRequest if there is no such marker."""
+        if page.limit == 0:
+            return []
+        found = store.page(tx, selection, page)
+        if found is None:
+            raise BadRequest(f"marker [{page.marker}] not found")
+        return found
+
+    def with_address(self, tx: Tx, selection: store.Selection, patterns: Mapping[int, str]) -> store.Selection:
+        """`selection`, restricted to servers with a fixed address of an IP version that matches its pattern."""
+        return filters.restrict_to_addresses(
+            selection, patterns, store.matching(tx, selection), lambda ids: self.ports(tx, ids)
+        )
+
+    def ports(self, tx: Tx, server_ids: Sequence[str]) -> dict[str, list[PortInfo]]:
+        """The ports of servers."""
+        return self.neighbours.networks.server_ports(tx, server_ids) if server_ids else {}
+
+    def host_up(self, tx: Tx, name: str) -> bool:
+        """Whether a host is heard from; False for one that is not registered."""
+        try:
+            return self.neighbours.hosts.get(tx, name).up
+        except NotFound:
+            return False
+
+    def actions(
+        self,
+        tx: Tx,
+        server: Server,
+        *,
+        limit: int | None,
+        marker: str | None,
+        since: int | None,
+        before: int | None,
+    ) -> list[Action]:
+        """The actions on a server, the latest first. BadRequest if there is no such marker."""
+        found = actions(tx, server.id, limit=limit, marker=marker, changed_since=since, changed_before=before)
+        if found is None:
+            raise BadRequest(f"marker [{marker}] not found")
+        return found
+
+    def action(self, tx: Tx, server: Server, request_id: str) -> tuple[Action, list[ActionEvent]]:
+        """One action, with those of its events that users see."""
+        found = find_action(tx, server.id, request_id)
+        if found is None:
+            raise NotFound(f"Action for request_id {request_id} on instance {server.id} not found")
+        return found, [one for one in events(tx, self.sagas, found.saga_id) if one.event]
+
+    # --- creating -------------------------------------------------------------------------------------------
+
+    def plan(self, tx: Tx, actor: Actor, new: NewServers, may: May) -> Plan:
+        """Check a request for servers, without changing anything."""
+        return self._planner.plan(tx, actor, new, may)
+
+    def create(self, tx: Tx, actor: Actor, plan: Plan, request_id: str) -> list[str]:
+        """Write the servers of a plan, start their sagas and answer their ids. OverLimit if a quota has no room for
+        `min_count` of them; of those between `min_count` and `max_count`, as many are made as fit."""
+        count = self._reserve(tx, actor, plan)
+        now = self.clock.now()
+        rows = creation.rows_of(plan, actor, self.settings, now)[:count]
+        store.insert(tx, rows)
+        for row, nics in zip(rows, plan.nics, strict=False):
+            self._start(tx, CREATE, row["id"], actor, request_id, creation.saga_params(plan, nics))
+        return [row["id"] for row in rows]
+
+    def _reserve(self, tx: Tx, actor: Actor, plan: Plan) -> int:
+        new = plan.new
+        for count in range(new.max_count, new.min_count - 1, -1):
+            wanted = {"instances": count, "cores": count * plan.flavor.vcpus, "ram": count * plan.flavor.ram}
+            try:
+                quota.reserve(
+                    tx,
+                    actor.owner,
+                    SERVICE,
+                    wanted,
+                    quota_defaults(self.settings),
+                    lambda: store.used(tx, actor.owner),
+                    _over_limit,
+                )
+            except OverLimit:
+                if count == new.min_count:
+                    raise
+            else:
+                return count
+        raise AssertionError("min_count is at least 1 and at most max_count")
+
+    def _hosts_of(self, tx: Tx, actor: Actor, server_ids: Sequence[str]) -> list[str]:
+        found = []
+        for server_id in server_ids:
+            try:
+                host = self.get(tx, actor, server_id).host
+            except NotFound as err:
+                raise BadRequest(f"The scheduler hints name server {server_id}, which could not be found.") from err
+            if host is not None:
+                found.append(host)
+        return found
+
+    # --- changing -------------------------------------------------------------------------------------------
+
+    def update(self, tx: Tx, server: Server, update: ServerUpdate) -> Server:
+        """Change what a user may change of a server at any time."""
+        values = {name: value for name, value in msgspec.structs.asdict(update).items() if value is not UNSET}
+        if values:
+            self._change(tx, server, values)
+        return self._again(tx, server)
+
+    def set_metadata(
+        self, tx: Tx, actor: Actor, server: Server, metadata: Mapping[str, str], *, action: Transition
+    ) -> Server:
+        """Make a server's metadata be `metadata`."""
+        self._allow(actor, server, action)
+        limit = quota.limits(tx, server.project_id, SERVICE, quota_defaults(self.settings))["metadata_items"]
+        creation.check_metadata_size(metadata, limit)
+        self._change(tx, server, {"metadata": dict(metadata)}, action)
+        return self._again(tx, server)
+
+    def set_tags(self, tx: Tx, actor: Actor, server: Server, tags: Collection[str]) -> None:
+        """Make a server's tags be `tags`. BadRequest if they are too many."""
+        self._allow(actor, server, domain.CHANGE_TAGS, locked_too=True)
+        if len(tags) > MAX_TAGS:
+            raise BadRequest(f"The number of tags exceeded the per-server limit {MAX_TAGS}")
+        store.set_tags(tx, server.id, sorted(tags), self.clock.now())
+
+    def lock(self, tx: Tx, actor: Actor, server: Server, reason: str | None, request_id: str) -> None:
+        """Keep everybody without `unlock_override` from acting on a server."""
+        owner = "owner" if actor.project_id == server.project_id and not actor.is_admin else "admin"
+        self._change(tx, server, {"locked_by": owner, "locked_reason": reason})
+        self._record(tx, actor, server, "lock", request_id)
+
+    def unlock(self, tx: Tx, actor: Actor, server: Server, *, override: bool, request_id: str) -> None:
+        """Undo `lock`. Conflict if an administrator locked the server and the actor may not override that."""
+        if server.locked_by == "admin" and not override:
+            raise InstanceIsLocked(f"Instance {server.id} is locked")
+        self._change(tx, server, {"locked_by": None, "locked_reason": None})
+        self._record(tx, actor, server, "unlock", request_id)
+
+    def reset_state(self, tx: Tx, server: Server, state: VmState) -> None:
+        """Say that a server is in `state` and that nothing is being done with it."""
+        self._change(tx, server, {"vm_state": state, "task_state": None, "fault": None})
+
+    def change_group(
+        self, tx: Tx, actor: Actor, server: Server, *, add: str | None = None, remove: str | None = None
+    ) -> None:
+        """Add or remove a security group (by name or id) on all ports of a server."""
+        self._allow(actor, server, domain.CHANGE_GROUPS)
+        self.neighbours.networks.change_server_groups(tx, actor, server.id, add=add, remove=remove)
+        self._change(tx, server, {})
+
+    # --- acting ---------------------------------------------------------------------------------------------
+
+    def start(self, tx: Tx, actor: Actor, server: Server, request_id: str) -> None:
+        """Power a stopped server on."""
+        self._act(tx, actor, server, domain.START, START, request_id, {})
+
+    def stop(self, tx: Tx, actor: Actor, server: Server, request_id: str) -> None:
+        """Shut a server down."""
+        self._act(tx, actor, server, domain.STOP, STOP, request_id, {})
+
+    def reboot(self, tx: Tx, actor: Actor, server: Server, request_id: str, *, hard: bool) -> None:
+        """Restart the guest: cleanly, or by cutting its power."""
+        transition = domain.HARD_REBOOT if hard else domain.SOFT_REBOOT
+        self._act(tx, actor, server, transition, REBOOT, request_id, {"hard": hard})
+
+    def delete(self, tx: Tx, actor: Actor, server: Server, request_id: str) -> None:
+        """Delete a server in any state; what is being done with it is cancelled first."""
+        if server.task_state == Task.DELETING:
+            return
+        self._check_lock(actor, server)
+        self.sagas.cancel_all(tx, server.id)
+        self._change(tx, server, {"task_state": Task.DELETING})
+        self._start(tx, DELETE, server.id, actor, request_id, {}, project=server.project_id)
+
+    def console_source(self, actor: Actor, server: Server) -> str:
+        """The host on which a server's console output is."""
+        self._check_lock(actor, server)
+        if server.host is None:
+            raise InstanceNotReady(f"Instance {server.id} is not ready")
+        return server.host
+
+    def restore(self, actor: Actor, server: Server) -> None:
+        """Conflict: servers are deleted at once, so that none can be restored."""
+        self._allow(actor, server, domain.RESTORE)
+
+    def console_output(self, host: str, server: Server, length: int | None) -> str:
+        """The last `length` lines that a guest wrote to its serial console; all that are kept for None or -1. Asks the
+        host, so no transaction may be open."""
+        query = "" if length is None or length < 0 else f"?length={length}"
+        answer = self.neighbours.agents.call(host, "GET", f"/guests/{server.id}/console{query}")
+        return str(answer.get("output", ""))
+
+    def push_metadata(self, db: Database, server: Server) -> None:
+        """Have the metadata service of a server's host know what has changed. A host that does not answer learns it
+        when the server is next started."""
+        if server.host is None:
+            return
+        with db.read() as tx:
+            spec = self.metadata_of(tx, server)
+        try:
+            self.neighbours.agents.call(server.host, "PUT", f"/metadata/{server.id}", spec)
+        except (AgentUnreachable, AgentRefused) as err:
+            log.warning("metadata not pushed", server=server.id, host=server.host, reason=err.message)
+
+    def metadata_of(self, tx: Tx, server: Server, admin_pass: str | None = None) -> MetadataSpec:
+        """The complete MetadataSpec of a server."""
+        boot, user_data = store.boot_of(tx, server.id)
+        ports = self.ports(tx, [server.id]).get(server.id, [])
+        data = self.neighbours.networks.network_data(tx, server.id) if ports else {}
+        return specs.metadata_spec(server, boot, user_data, ports, data, admin_pass)
+
+    def _act(
+        self,
+        tx: Tx,
+        actor: Actor,
+        server: Server,
+        transition: Transition,
+        saga: str,
+        request_id: str,
+        params: Mapping[str, Any],
+    ) -> None:
+        self._allow(actor, server, transition)
+        if server.host is None:
+            raise InstanceNotReady(f"Instance {server.id} is not ready")
+        self._change(tx, server, {"task_state": transition.task}, transition)
+        self._start(tx, saga, server.id, actor, request_id, params, project=server.project_id)
+
+    def _allow(self, actor: Actor, server: Server, transition: Transition, *, locked_too: bool = False) -> None:
+        """Conflict if the action is not allowed in the server's state, or by its lock."""
+        if not locked_too:
+            self._check_lock(actor, server)
+        if transition.vm_states is not None and server.vm_state not in transition.vm_states:
+            raise _invalid(server, transition, "vm_state", server.vm_state)
+        if server.task_state not in transition.tasks:
+            raise _invalid(server, transition, "task_state", str(server.task_state))
+
+    @staticmethod
+    def _check_lock(actor: Actor, server: Server) -> None:
+        if server.locked_by is not None and not actor.is_admin:
+            raise InstanceIsLocked(f"Instance {server.id} is locked")
+
+    def _change(self, tx: Tx, server: Server, values: Mapping[str, Any], transition: Transition | None = None) -> None:
+        """Compare-and-swap: Conflict if the server has meanwhile left the states in which the transition is allowed."""
+        done = store.change(
+            tx,
+            server.id,
+            {**values, "updated_at": self.clock.now()},
+            vm_states=transition.vm_states if transition else None,
+            tasks=transition.tasks if transition else None,
+        )
+        if not done:
+            raise Conflict(f"Instance {server.id} was changed by another request. Try again.")
+
+    def _again(self, tx: Tx, server: Server) -> Server:
+        found = store.get(tx, server.id)
+        if found is None:
+            raise _not_found(server.id)
+        return found
+
+    def _start(
+        self,
+        tx: Tx,
+        saga: str,
+        server_id: str,
+        actor: Actor,
+        request_id: str,
+        params: Mapping[str, Any],
+        project: str | None = None,
+    ) -> None:
+        self.sagas.start(
+            tx,
+            saga,
+            resource=server_id,
+            project=project if project is not None else actor.owner,
+            user=actor.user_id,
+            request_id=request_id,
+            params=params,
+        )
+
+    def _record(self, tx: Tx, actor: Actor, server: Server, action: str, request_id: str) -> None:
+        self.sagas.record(
+            tx, action, resource=server.id, project=server.project_id, user=actor.user_id, request_id=request_id
+        )
+
+
+def quota_defaults(settings: ComputeSettings) -> dict[str, int]:
+    """The limits of a project for which an administrator has set none."""
+    return {
+        "instances": settings.quota_instances,
+        "cores": settings.quota_cores,
+        "ram": settings.quota_ram,
+        "metadata_items": settings.quota_metadata_items,
+        "injected_files": settings.quota_injected_files,
+        "injected_file_content_bytes": settings.quota_injected_file_content_bytes,
+        "injected_file_path_bytes": settings.quota_injected_file_path_length,
+        "key_pairs": settings.quota_key_pairs,
+        "server_groups": settings.quota_server_groups,
+        "server_group_members": settings.quota_server_group_members,
+    }
+
+
+def _over_limit(resource: str, wanted: int, used: int, limit: int) -> OverLimit:
+    return OverLimit(
+        f"Quota exceeded for {resource}: Requested {wanted}, but already used {used} of {limit} {resource}"
+    )
+
+
+def _not_found(server_id: str) -> NotFound:
+    return NotFound(f"Instance {server_id} could not be found.")
+
+
+def _invalid(server: Server, transition: Transition, kind: str, state: str) -> InstanceInvalidState:
+    return InstanceInvalidState(f"Cannot '{transition.action}' instance {server.id} while it is in {kind} {state}")
