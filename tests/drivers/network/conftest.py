@@ -1,6 +1,7 @@
 """Drivers for the conformance suite, and the real driver under a prefix that only these tests use."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,12 +22,11 @@ def make_linux(state_dir: Path) -> LinuxNetwork:
 
 
 @pytest.fixture(scope="module")
-def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("network")
-    for path in (directory, *directory.parents):
-        if path.owner() == "root" and path.is_relative_to("/tmp/"):  # noqa: S108 - where pytest puts it
-            path.chmod(path.stat().st_mode | 0o011)
-    return directory
+def state_dir() -> Iterator[Path]:
+    """A directory that dnsmasq's own user may enter, which pytest's are not."""
+    with tempfile.TemporaryDirectory(prefix="pileus-network-") as directory:
+        Path(directory).chmod(0o711)
+        yield Path(directory)
 
 
 @pytest.fixture(scope="module")

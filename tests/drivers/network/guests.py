@@ -36,7 +36,7 @@ class Guest:
         namespaces.ensure(self.name)
         with links.netlink() as route:
             links.remove(route, self.tap)
-            links.ensure_veth(route, self.tap, str(namespaces.DIRECTORY / self.name), "eth0")
+            links.ensure_veth(route, self.tap, self.name, "eth0")
         self.inside(self._configure)
         return self
 

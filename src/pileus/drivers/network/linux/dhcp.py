@@ -191,7 +191,8 @@ class DhcpServers:
         changed = [_rewrite(files.hosts, hosts), _rewrite(files.names, names)]
         pid = self._pid(files)
         gone = {ip for _, ip in before - _reserved(files.hosts) if ":" in ip}
-        if not _rewrite(files.configuration, text) and pid is not None and not gone & _leased_ipv6(files.leases):
+        settled = pid is not None and namespaces.holds(namespace, pid)
+        if not _rewrite(files.configuration, text) and pid and settled and not gone & _leased_ipv6(files.leases):
             if any(changed):
                 os.kill(pid, signal.SIGHUP)
             self._release_stale(spec, files, namespace)

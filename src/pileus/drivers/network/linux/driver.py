@@ -12,7 +12,8 @@ import structlog
 from pileus.agent.api import AddressSetSpec, NetworkSpec, PortSpec, RouterSpec
 from pileus.drivers.network import checks
 from pileus.drivers.network.base import MetadataEndpoint, NetworkDriverError, NetworkNotFound, NetworkState
-from pileus.drivers.network.linux import admission, conntrack, links, namespaces, observation, routers, rules
+from pileus.drivers.network.linux import conntrack, links, namespaces, observation, routers, rules
+from pileus.drivers.network.linux.admission import Admission
 from pileus.drivers.network.linux.dhcp import DhcpServers
 from pileus.drivers.network.linux.filters import Filters, NetworkEntry
 from pileus.drivers.network.linux.journal import Journal
@@ -51,6 +52,7 @@ class LinuxNetwork:
 
     def ensure_network(self, spec: NetworkSpec) -> None:
         checks.check_network(spec)
+        self._bridges.way_out(spec)
         with self._locked(spec.id):
             before = self._applied.get(spec.id)
             zone = self._zone(spec)
@@ -130,15 +132,17 @@ class LinuxNetwork:
             and (link.master, link.mtu, link.up) == (bridge.index, spec.mtu, spec.admin_state_up)
         )
 
-    def _expel(self, spec: PortSpec) -> None:
-        """End the port's connections that its rules admit no more."""
-        entry = self._networks.get(spec.network_id)
-        if spec.filtered and spec.addresses and entry is not None:
-            sets = self._sets.all()
-            cut = conntrack.mark(
-                lambda connection: admission.expelled(spec, sets, connection), entry.zone, rules.EXPELLED
-            )
-            log.debug("connections refused from now on", port=spec.id, count=cut)
+    def _expel(self, *ports: PortSpec) -> None:
+        """Refuse from now on the ports' connections that their rules admit no more."""
+        by_zone: defaultdict[int, list[PortSpec]] = defaultdict(list)
+        for port in ports:
+            entry = self._networks.get(port.network_id)
+            if port.filtered and entry is not None:
+                by_zone[entry.zone].append(port)
+        for zone, affected in by_zone.items():
+            admission = Admission(affected, self._sets.all())
+            count = conntrack.mark(admission.expels, zone, rules.EXPELLED)
+            log.debug("connections refused from now on", ports=[port.id for port in affected], count=count)
 
     def ensure_no_port(self, port_id: str) -> None:
         tap = self._names.tap(port_id)
@@ -174,9 +178,7 @@ class LinuxNetwork:
                 self._expel_from_users(set_id)
 
     def _expel_from_users(self, set_id: str) -> None:
-        for port in self._ports.all().values():
-            if set_id in rules.set_references(port):
-                self._expel(port)
+        self._expel(*(port for port in self._ports.all().values() if set_id in rules.set_references(port)))
 
     # --- routers --------------------------------------------------------------------------------------------
 

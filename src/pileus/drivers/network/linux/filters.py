@@ -154,6 +154,7 @@ class Filters:
         table, state = self._table, self._state
         commands = [c for t in (table, state) for c in (t.add(), t.delete(), t.add())]
         commands += [table.verdict_map(kind, "ifname") for kind in ("spoof", "egress", "ingress")]
+        commands += rules.shared_commands(table)
         commands += [table.set("isolated", "ifname"), state.verdict_map("zones", "ifname")]
         commands += [state.set("bridges", "ifname"), state.set("tenants", "ifname")]
         source, destination = meta("iifname"), meta("oifname")

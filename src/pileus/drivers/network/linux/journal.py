@@ -31,6 +31,8 @@ class Journal(Generic[S]):
         self._kind = kind
         directory.mkdir(parents=True, exist_ok=True)
         self._entries: dict[str, S] = {}
+        for draft in directory.glob(".*.new"):
+            draft.unlink()
         for path in directory.glob("*.json"):
             with contextlib.suppress(msgspec.DecodeError):  # of another release: the control plane sends it again
                 self._entries[path.stem] = msgspec.json.decode(path.read_bytes(), type=kind)

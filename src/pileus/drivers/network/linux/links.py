@@ -22,7 +22,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from pileus.agent.api import HostRoute
 from pileus.drivers.network.base import HostCommandFailed
-from pileus.drivers.network.linux.namespaces import write_sysctl
+from pileus.drivers.network.linux.namespaces import DIRECTORY, run_in, write_sysctl
 
 # pyroute2 starts an event loop for each socket, and each would say so
 logging.getLogger("asyncio").setLevel(logging.INFO)
@@ -147,10 +147,16 @@ def ensure_tap(route: Any, name: str) -> Link:
 
 
 def ensure_veth(route: Any, name: str, namespace: str, peer: str) -> Link:
-    """A veth `name` whose other end is `peer` inside the namespace (a path)."""
+    """A veth `name` whose other end is `peer` inside the namespace (a name or path).
+
+    One whose other end is elsewhere, in a namespace that lost its name, is replaced.
+    """
     link = find(route, name)
+    if link is not None and not run_in(namespace, lambda: _is_here(peer)):
+        remove(route, name)
+        link = None
     if link is None:
-        descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(DIRECTORY / namespace, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with _tolerating(errno.EEXIST):
                 route.link("add", ifname=name, kind="veth", peer={"ifname": peer, "net_ns_fd": descriptor})
@@ -158,6 +164,11 @@ def ensure_veth(route: Any, name: str, namespace: str, peer: str) -> Link:
             os.close(descriptor)
         link = must(route, name)
     return link
+
+
+def _is_here(name: str) -> bool:
+    with netlink() as route:
+        return find(route, name) is not None
 
 
 def ensure_cable(route: Any, name: str, near: Link, far: Link, mtu: int, alias: str) -> None:

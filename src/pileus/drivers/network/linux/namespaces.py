@@ -89,6 +89,14 @@ def exists(name: str) -> bool:
         return False
 
 
+def holds(name: str, pid: int) -> bool:
+    """Whether the process is in the namespace."""
+    try:
+        return (DIRECTORY / name).stat().st_ino == Path(f"/proc/{pid}/ns/net").stat().st_ino
+    except OSError:
+        return False
+
+
 def ensure(name: str) -> bool:
     """Make the namespace with its loopback interface down; answer whether it was made now."""
     if exists(name):

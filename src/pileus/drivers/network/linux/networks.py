@@ -5,7 +5,7 @@ from typing import Any
 from pileus.agent.api import HostRoute, NetworkSpec
 from pileus.drivers.network.base import PhysicalNetworkUnusable
 from pileus.drivers.network.checks import mac_address, network
-from pileus.drivers.network.linux import dhcp, links, namespaces, nft
+from pileus.drivers.network.linux import dhcp, firewall, links, namespaces, nft
 from pileus.drivers.network.linux.links import Link
 from pileus.drivers.network.linux.names import BRIDGE, DHCP, UPLINK, Names, Owner
 from pileus.drivers.network.linux.nft import Json, Table, differs, equal, meta, payload, prefix
@@ -22,7 +22,8 @@ class Networks:
 
     def ensure(self, spec: NetworkSpec) -> None:
         """The bridge, its way out if the network is external, and the DHCP server."""
-        way_out = self._way_out(spec)
+        way_out = self.way_out(spec)
+        firewall.admit(self._names)
         with links.netlink() as route:
             bridge = self._ensure_bridge(route, spec)
             if way_out is not None:
@@ -62,8 +63,11 @@ class Networks:
 
     # --- the way out ----------------------------------------------------------------------------------------
 
-    def _way_out(self, spec: NetworkSpec) -> str | None:
-        """The interface that connects an external network; None: the host itself does, or it is not external."""
+    def way_out(self, spec: NetworkSpec) -> str | None:
+        """The interface that connects an external network; None: the host itself does, or it is not external.
+
+        Raises PhysicalNetworkUnusable: the settings do not map its physical network.
+        """
         if not spec.external:
             return None
         mapping = self._settings.physical_networks.get(spec.physical_network or "")
@@ -83,7 +87,7 @@ class Networks:
                 for subnet in spec.subnets
                 if subnet.gateway_ip and ":" not in subnet.gateway_ip
             ]
-            links.ensure_addresses(route, bridge.index, local if self._way_out(spec) is None else [])
+            links.ensure_addresses(route, bridge.index, local if self.way_out(spec) is None else [])
         return bridge
 
     def _connect(self, route: Any, spec: NetworkSpec, bridge: Link, interface: str) -> None:
@@ -135,8 +139,7 @@ class Networks:
         namespaces.ensure(namespace)
         with links.netlink() as route:
             bridge = links.must(route, self._names.bridge(spec.id))
-            path = str(namespaces.DIRECTORY / namespace)
-            veth = links.ensure_veth(route, self._names.interface(DHCP, spec.id), path, dhcp.INTERFACE)
+            veth = links.ensure_veth(route, self._names.interface(DHCP, spec.id), namespace, dhcp.INTERFACE)
             links.attach(route, veth, bridge, spec.mtu, Owner("network", spec.id, spec.id).alias())
         namespaces.run_in(namespace, lambda: self._configure_namespace(spec, mac))
         self._servers.ensure(spec, namespace)

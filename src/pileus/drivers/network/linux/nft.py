@@ -96,6 +96,13 @@ class Table:
     def rule(self, chain: str, *expressions: Json) -> Json:
         return {"add": {"rule": self._scope(chain=chain, expr=list(expressions))}}
 
+    def insert(self, chain: str, comment: str, *expressions: Json) -> Json:
+        """A rule before all others of the chain."""
+        return {"insert": {"rule": self._scope(chain=chain, expr=list(expressions), comment=comment)}}
+
+    def delete_rule(self, chain: str, handle: int) -> Json:
+        return {"delete": {"rule": self._scope(chain=chain, handle=handle)}}
+
     def verdict_map(self, name: str, key: str) -> Json:
         return {"add": {"map": self._scope(name=name, type=key, map="verdict")}}
 

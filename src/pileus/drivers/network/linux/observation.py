@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pileus.drivers.network.base import NetworkState
 from pileus.drivers.network.checks import mac_address
-from pileus.drivers.network.linux import links, namespaces, nft
+from pileus.drivers.network.linux import firewall, links, namespaces, nft
 from pileus.drivers.network.linux.dhcp import DhcpServers
 from pileus.drivers.network.linux.filters import NetworkEntry
 from pileus.drivers.network.linux.names import Names, owner_of
@@ -71,6 +71,7 @@ def _reservations(servers: DhcpServers, entry: NetworkEntry | None, network: str
 
 def remove_everything(names: Names, servers: DhcpServers) -> None:
     """Processes, then interfaces, namespaces and rules."""
+    firewall.withdraw(names)
     for network in servers.directories():
         servers.ensure_no(network)
     with links.netlink() as route:
@@ -78,7 +79,7 @@ def remove_everything(names: Names, servers: DhcpServers) -> None:
             if names.is_interface(link.name):
                 links.remove(route, link.name)
     for name in namespaces.names():
-        if names.namespace_owner(name):
+        if name.startswith(f"{names.prefix}-"):
             namespaces.ensure_no(name)
     tables = (
         Table("bridge", names.filter_table),

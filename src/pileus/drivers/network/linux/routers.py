@@ -177,8 +177,7 @@ class Routers:
                 bridge = links.find(route, self._names.bridge(port.network_id))
                 if bridge is None:
                     raise NetworkNotFound(port.network_id)
-                path = str(namespaces.DIRECTORY / namespace)
-                veth = links.ensure_veth(route, self._names.interface(ROUTER, port.port_id), path, inside)
+                veth = links.ensure_veth(route, self._names.interface(ROUTER, port.port_id), namespace, inside)
                 links.attach(route, veth, bridge, bridge.mtu, Owner("router", spec.id, port.port_id).alias())
                 mtus[inside] = bridge.mtu
         return mtus

@@ -42,6 +42,13 @@ from pileus.drivers.network.linux.nft import (
 )
 
 ESTABLISHED, INVALID = 0x504C0001, 0x504C0003  # marks of packets
+FEW = 8  # up to so many address pairs are rules of their own: the kernel's tools handle rules faster than sets
+ICMPV6_TYPES = {
+    "of-routers": (134, 137),  # router advertisement, redirect
+    "without-address": (131, 132, 135, 143),  # multicast listener messages, "does anybody have my address?"
+    "of-guests": (131, 132, 133, 135, 136, 143),  # those, router solicitation, neighbour discovery
+    "to-guests": (130, 134, 135, 136),  # multicast listener query, router advertisement, neighbour discovery
+}
 EXPELLED = 0x504C0004  # mark of a connection that the rules once admitted and no longer do
 _IPV4 = equal(payload("ether", "type"), "ip")
 _IPV6 = equal(payload("ether", "type"), "ip6")
@@ -95,8 +102,11 @@ class _Addresses:
 
 def _pairs(mac: Json, ip: Json, addresses: _Addresses, version: int) -> Iterator[list[Json]]:
     """The matches, one of which a packet must satisfy: its MAC and IP address belong together."""
-    if addresses.single[version]:
-        yield [among(concat(mac, ip), [concat(*pair) for pair in addresses.single[version]])]
+    single = addresses.single[version]
+    if len(single) > FEW:
+        yield [among(concat(mac, ip), [concat(*pair) for pair in single])]
+    else:
+        yield from ([equal(mac, source), equal(ip, allowed)] for source, allowed in single)
     for source, allowed in addresses.ranges[version]:
         yield [equal(mac, source), equal(ip, prefix(allowed))]
 
@@ -120,15 +130,23 @@ def spoof_rules(spec: PortSpec) -> Iterator[list[Json]]:
 
 
 def _spoof_rules_ipv6(addresses: _Addresses) -> Iterator[list[Json]]:
-    yield [_IPV6, among(_ICMPV6_TYPE, (134, 137)), DROP]  # router advertisement, redirect
+    """A neighbour advertisement must be about an address of the guest's own; extension headers could hide that."""
+    advertisement = equal(_ICMPV6_TYPE, 136)
+    yield [_IPV6, _icmpv6("of-routers"), DROP]
     yield [_IPV6, *_udp(547, 546), DROP]
-    yield [_IPV6, equal(payload("ip6", "saddr"), _NO_ADDRESS[6]), among(_ICMPV6_TYPE, (131, 132, 135, 143)), RETURN]
-    yield [_IPV6, equal(_ICMPV6_TYPE, 136), differs(payload("ip6", "nexthdr"), 58), DROP]
+    yield [_IPV6, equal(payload("ip6", "saddr"), _NO_ADDRESS[6]), _icmpv6("without-address"), RETURN]
+    yield [_IPV6, advertisement, differs(payload("ip6", "nexthdr"), 58), DROP]
     if not addresses.ranges[6]:
-        targets = [f"0x{int(ipaddress.IPv6Address(ip)):032x}" for _, ip in addresses.single[6]]
-        yield [_IPV6, equal(_ICMPV6_TYPE, 136), outside(_NEIGHBOUR_TARGET, targets), DROP]
+        for mac, ip in addresses.single[6]:
+            target = equal(_NEIGHBOUR_TARGET, f"0x{int(ipaddress.IPv6Address(ip)):032x}")
+            yield [_IPV6, advertisement, equal(_SOURCE_MAC, mac), target, RETURN]
+        yield [_IPV6, advertisement, DROP]
     for match in _pairs(_SOURCE_MAC, payload("ip6", "saddr"), addresses, 6):
         yield [_IPV6, *match, RETURN]
+
+
+def _icmpv6(name: str) -> Json:
+    return equal(_ICMPV6_TYPE, f"@{name}")
 
 
 def _udp(source: int, destination: int) -> list[Json]:
@@ -142,7 +160,7 @@ def egress_rules(spec: PortSpec) -> Iterator[list[Json]]:
     yield [_ARP, RETURN]
     yield [_IPV4, *_udp(68, 67), RETURN]
     yield [_IPV6, *_udp(546, 547), RETURN]
-    yield [_IPV6, among(_ICMPV6_TYPE, (131, 132, 133, 135, 136, 143)), RETURN]
+    yield [_IPV6, _icmpv6("of-guests"), RETURN]
     yield from _group_rules(spec, "egress")
 
 
@@ -153,7 +171,7 @@ def ingress_rules(spec: PortSpec) -> Iterator[list[Json]]:
     yield [_ARP, RETURN]
     yield [_IPV4, *_udp(67, 68), RETURN]
     yield [_IPV6, *_udp(547, 546), RETURN]
-    yield [_IPV6, among(_ICMPV6_TYPE, (130, 134, 135, 136)), RETURN]
+    yield [_IPV6, _icmpv6("to-guests"), RETURN]
     yield from _group_rules(spec, "ingress")
 
 
@@ -196,6 +214,14 @@ def _port_matches(rule: FilterRule, number: int) -> Iterator[Json]:
 
 
 # --- commands -----------------------------------------------------------------------------------------------
+
+
+def shared_commands(table: Table) -> list[Json]:
+    """The sets that all ports' rules name: one set for each port would slow every change of any."""
+    commands = []
+    for name, types in ICMPV6_TYPES.items():
+        commands += [table.set(name, "icmpv6_type"), *table.elements(name, types)]
+    return commands
 
 
 def port_commands(table: Table, spec: PortSpec, tap: str) -> list[Json]:
