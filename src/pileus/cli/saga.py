@@ -33,12 +33,17 @@ def list_(
 
     with _opened(ctx) as (db, _), db.read() as tx:
         found = listing(tx, states=list(State) if everything else None, resource=resource, limit=limit)
-    table = Table("id", "operation", "resource", "state", "since", "owner", "problem", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("id", "operation", "resource", "state", "since", "owner", "problem"):
+        table.add_column(column, overflow="fold", min_width=36 if column in ("id", "resource") else None)
     for one in found:
         state = f"{one.state} (waits)" if one.blocked else str(one.state)
         problem = str(one.problem.get("message", "")) if one.problem else ""
         table.add_row(one.id, one.name, one.resource, state, iso(one.started_at), one.owner or "", problem)
-    Console(highlight=False, soft_wrap=True).print(table if found else "Nothing is under way.")
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 500  # one line for each, for programs that read it
+    console.print(table if found else "Nothing is under way.")
 
 
 @app.command()
