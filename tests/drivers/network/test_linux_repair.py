@@ -1,8 +1,10 @@
 """The real driver against drift, death and company: other processes, other firewalls, other threads."""
 
+import fcntl
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -23,6 +25,7 @@ from tests.drivers.network.guests import Echo, Guest, eventually
 from tests.drivers.network.sites import OUT, Site, address_set, floating, ingress, ipv4, mac, reservation
 
 pytestmark = pytest.mark.real
+TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 0x0002, 0x1000, 0x4000
 FOREIGN = Table("ip", "q7foreign")
 
 
@@ -173,6 +176,21 @@ def test_nothing_is_left_after_removal(linux: LinuxNetwork, site: Site, state_di
     ]
     assert not Path(f"/proc/{pid}/exe").exists()
     assert not list(state_dir.rglob("*.json"))
+
+
+@pytest.mark.parametrize("flags", [IFF_TAP | IFF_NO_PI, IFF_TAP | IFF_NO_PI | IFF_VNET_HDR])
+def test_hypervisor_can_open_the_tap(linux: LinuxNetwork, site: Site, flags: int) -> None:
+    """As QEMU does, with and without its header; closing leaves the tap and its place at the bridge."""
+    linux.ensure_network(site.network())
+    port = site.port(11, *OUT)
+    tap = linux.ensure_port(port)
+    for _ in range(2):
+        descriptor = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", tap.encode(), flags))
+        eventually(lambda: Path(f"/sys/class/net/{tap}/carrier").read_text() == "1\n")
+        os.close(descriptor)
+    with links.netlink() as route:
+        assert links.must(route, tap).master == links.must(route, linux._names.bridge(site.network_id)).index
 
 
 def test_many_threads_at_once(linux: LinuxNetwork, site: Site) -> None:

@@ -4,14 +4,17 @@ Guests `web` and `app` are filtered, `free` has no port security. Each test desc
 """
 
 import contextlib
+import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 import pytest
 
-from pileus.agent.api import AddressSetSpec, FilterRule, PortSpec
+from pileus.agent.api import AddressPair, AddressSetSpec, FilterRule, HostRoute, PortSpec, SubnetSpec
 from pileus.drivers.network.linux import links, namespaces
 from pileus.drivers.network.linux.driver import LinuxNetwork
 from tests.drivers.network.conftest import PREFIX
@@ -29,6 +32,7 @@ from tests.drivers.network.sites import (
     reservation,
 )
 
+T = TypeVar("T")
 pytestmark = pytest.mark.real
 WEB, APP, FREE = 11, 12, 13
 HOST_SIDE, ROUTER_SIDE, WEB_FLOATING = "198.18.77.1", "198.18.77.10", "198.18.77.101"
@@ -48,7 +52,7 @@ class Lab:
 
     def rules(self, number: int, *rules: FilterRule) -> None:
         """Give a guest these rules besides leave to send."""
-        self.ports[number] = replace_rules(self.ports[number], *OUT, *rules)
+        self.ports[number] = msgspec.structs.replace(self.ports[number], rules=(*OUT, *rules))
         self.driver.ensure_port(self.ports[number])
 
     @property
@@ -58,10 +62,6 @@ class Lab:
     @property
     def router_namespace(self) -> str:
         return f"{PREFIX}-router-{self.site.router_id}"
-
-
-def replace_rules(port: PortSpec, *rules: FilterRule) -> PortSpec:
-    return PortSpec(**{**{name: getattr(port, name) for name in port.__struct_fields__}, "rules": rules})
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_answers_to_what_went_out_come_in(lab: Lab) -> None:
 
 def test_nothing_goes_out_without_a_rule(lab: Lab, tmp_path: Path) -> None:
     """Except what every guest needs: DHCP and the neighbours' addresses."""
-    lab.driver.ensure_port(replace_rules(lab.ports[WEB], PING))
+    lab.driver.ensure_port(msgspec.structs.replace(lab.ports[WEB], rules=(PING,)))
     assert not lab.web.pings(ipv4(FREE))
     assert lab.free.pings(ipv4(WEB))
     assert lab.web.leases(tmp_path) is not None
@@ -203,8 +203,8 @@ def test_forged_addresses_do_not_leave_the_guest(lab: Lab) -> None:
 
 def test_allowed_address_pairs_may_be_used(lab: Lab) -> None:
     port = lab.ports[WEB]
-    pairs = (*port.addresses, replace_pair(port, "10.77.0.96/28"))
-    lab.driver.ensure_port(PortSpec(**{**struct_values(port), "addresses": pairs}))
+    pairs = (*port.addresses, AddressPair(ip="10.77.0.96/28", mac=port.mac))
+    lab.driver.ensure_port(msgspec.structs.replace(port, addresses=pairs))
     lab.web.add_address("10.77.0.99/32")
     try:
         assert lab.web.pings(ipv4(FREE), source="10.77.0.99")
@@ -301,7 +301,7 @@ def test_ipv6_is_filtered_alike(lab: Lab) -> None:
 
 
 def test_port_that_is_down_is_cut_off(lab: Lab) -> None:
-    lab.driver.ensure_port(PortSpec(**{**struct_values(lab.ports[WEB]), "admin_state_up": False}))
+    lab.driver.ensure_port(msgspec.structs.replace(lab.ports[WEB], admin_state_up=False))
     assert not lab.web.pings(ipv4(FREE))
     lab.driver.ensure_port(lab.ports[WEB])
     assert eventually(lambda: lab.web.pings(ipv4(FREE)))
@@ -364,10 +364,9 @@ def test_router_that_is_down_forwards_nothing(lab: Lab) -> None:
 
 
 def test_router_without_translation_forwards_addresses_as_they_are(lab: Lab) -> None:
-    spec = lab.site.router()
-    gateway = spec.gateway
+    gateway = lab.site.router().gateway
     assert gateway is not None
-    plain = type(gateway)(**{**struct_values(gateway), "enable_snat": False})
+    plain = msgspec.structs.replace(gateway, enable_snat=False)
     lab.driver.ensure_router(lab.site.router(gateway=plain))
     with outsider(lab, "198.18.77.51") as outside, Echo(outside.name, "198.18.77.51", 7079):
         outside.add_route("10.77.0.0/24", ROUTER_SIDE)
@@ -375,8 +374,6 @@ def test_router_without_translation_forwards_addresses_as_they_are(lab: Lab) -> 
 
 
 def test_routers_further_routes_are_followed(lab: Lab) -> None:
-    from pileus.agent.api import HostRoute  # noqa: PLC0415
-
     routes = (
         HostRoute(destination="203.0.113.0/24", nexthop=ipv4(FREE)),
         HostRoute(destination="192.0.2.0/24", nexthop="172.29.0.1"),  # unreachable: left out, the rest works
@@ -389,6 +386,37 @@ def test_routers_further_routes_are_followed(lab: Lab) -> None:
         lab.free.run("ip", "addr", "del", "203.0.113.1/32", "dev", "eth0")
 
 
+@pytest.mark.parametrize("mode", ["slaac", "dhcpv6-stateless", "dhcpv6-stateful"])
+def test_router_advertises_ipv6_subnets(lab: Lab, mode: str) -> None:
+    """A guest that listens gets its default route, and forms its address itself unless DHCPv6 gives it one."""
+    ipv4_only = lab.site.network(*(reservation(n, port.id) for n, port in lab.ports.items()))
+    subnet = SubnetSpec(
+        id=new_id(),
+        cidr="fd77::/64",
+        gateway_ip="fd77::1",
+        dhcp_ip="fd77::2",
+        ipv6_ra_mode=mode,
+        ipv6_address_mode=mode,
+    )
+    lab.driver.ensure_network(msgspec.structs.replace(ipv4_only, subnets=(*ipv4_only.subnets, subnet)))
+    lab.driver.ensure_router(lab.site.router())
+    lab.app.inside(lambda: namespaces.write_sysctl({"net/ipv6/conf/eth0/accept_ra": "2"}))
+    try:
+        lab.app.run("ip", "link", "set", "eth0", "down")
+        lab.app.run("ip", "link", "set", "eth0", "up")
+        route = eventually(lambda: lab.app.run("ip", "-6", "route", "show", "default").stdout)
+        assert "proto ra" in route
+        formed = "dynamic" in lab.app.run("ip", "-6", "addr", "show", "dev", "eth0", "scope", "global").stdout
+        assert formed is (mode != "dhcpv6-stateful")
+    finally:
+        lab.app.inside(lambda: namespaces.write_sysctl({"net/ipv6/conf/eth0/accept_ra": "0"}))
+        lab.driver.ensure_network(ipv4_only)
+        lab.driver.ensure_router(lab.site.router(floating(101, WEB)))
+        lab.app.run("ip", "-6", "route", "flush", "proto", "ra")
+        lab.app.inside(lab.app._configure)
+        lab.app.add_route("default", "10.77.0.1")
+
+
 # --- small things -------------------------------------------------------------------------------------------
 
 
@@ -398,7 +426,7 @@ class Host(Guest):
     def __init__(self) -> None:
         super().__init__("", "", "")
 
-    def inside(self, work):  # type: ignore[no-untyped-def]
+    def inside(self, work: Callable[[], T]) -> T:
         return namespaces.in_thread(work)
 
 
@@ -426,19 +454,7 @@ def beyond() -> Iterator[tuple[str, str, str]]:
         yield guest.name, "198.19.77.1", "198.19.77.2"
 
 
-def udp_socket(address: str, port: int):  # type: ignore[no-untyped-def]
-    import socket  # noqa: PLC0415
-
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind((address, port))
-    return sock
-
-
-def struct_values(struct: object) -> dict[str, object]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}
-
-
-def replace_pair(port: PortSpec, ip: str):  # type: ignore[no-untyped-def]
-    from pileus.agent.api import AddressPair  # noqa: PLC0415
-
-    return AddressPair(ip=ip, mac=port.mac)
+def udp_socket(address: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    bound.bind((address, port))
+    return bound

@@ -1,62 +1,30 @@
 """DHCP and DNS of one network: a dnsmasq in the network's namespace.
 
-dnsmasq outlives the agent and is found again by its pid file. A change of reservations rewrites two files and
+A change of reservations rewrites two files and
 sends SIGHUP; leases of reservations that are gone are released, so that their addresses serve another MAC at once.
 Only a change of its configuration restarts it, and the lease file carries over.
 """
 
 import contextlib
 import os
-import pwd
-import signal
 import socket
 import struct
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from pileus.agent.api import DhcpHost, NetworkSpec, SubnetSpec
-from pileus.drivers.network.base import HostCommandFailed
 from pileus.drivers.network.checks import address, domain, hostname, mac_address, network
 from pileus.drivers.network.linux import namespaces
+from pileus.drivers.network.linux.dnsmasq import Dnsmasq, rewrite
 from pileus.drivers.network.linux.journal import write_atomically
 from pileus.drivers.network.linux.settings import LinuxNetworkSettings
 from pileus.kernel.clock import Clock
 
-log = structlog.get_logger("pileus.network")
 INTERFACE = "dhcp0"
+HOSTS, NAMES = "hosts", "names"
 METADATA_ADDRESS = "169.254.169.254"
-_STOP_SECONDS, _RELEASE_SECONDS = 5.0, 1.0
-
-
-@dataclass(frozen=True)
-class _Files:
-    """What a network's dnsmasq reads and writes."""
-
-    directory: Path
-
-    @property
-    def configuration(self) -> Path:
-        return self.directory / "dnsmasq.conf"
-
-    @property
-    def hosts(self) -> Path:
-        return self.directory / "hosts"
-
-    @property
-    def names(self) -> Path:
-        return self.directory / "names"
-
-    @property
-    def leases(self) -> Path:
-        return self.directory / "leases"
-
-    @property
-    def pid(self) -> Path:
-        return self.directory / "pid"
+_RELEASE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,12 +49,11 @@ def addresses(spec: NetworkSpec) -> list[str]:
     return [*own, f"{METADATA_ADDRESS}/32"]
 
 
-def configuration(spec: NetworkSpec, settings: LinuxNetworkSettings, files: Path, user: str) -> str:
+def configuration(spec: NetworkSpec, settings: LinuxNetworkSettings, process: Dnsmasq, user: str) -> str:
     """The configuration file; every value in it is an address, a number, a checked name or a path of ours."""
-    paths = _Files(files)
     lines = [
         f"user={user}",
-        f"pid-file={paths.pid}",
+        f"pid-file={process.pid_file}",
         f"interface={INTERFACE}",
         "except-interface=lo",
         "bind-interfaces",
@@ -97,10 +64,10 @@ def configuration(spec: NetworkSpec, settings: LinuxNetworkSettings, files: Path
         "quiet-dhcp6",
         "quiet-ra",
         "dhcp-authoritative",
-        f"dhcp-leasefile={paths.leases}",
+        f"dhcp-leasefile={process.leases}",
         f"dhcp-lease-max={1 << 16}",
-        f"dhcp-hostsfile={paths.hosts}",
-        f"addn-hosts={paths.names}",
+        f"dhcp-hostsfile={process.directory / HOSTS}",
+        f"addn-hosts={process.directory / NAMES}",
         f"dhcp-option-force=option:mtu,{int(spec.mtu)}",
     ]
     lines += [f"server={address(server)}" for server in settings.dns_servers]
@@ -116,7 +83,7 @@ def _subnet_lines(tag: str, subnet: SubnetSpec, spec: NetworkSpec, lease_time: i
     cidr = network(subnet.cidr)
     servers = ",".join(str(address(server)) for server in subnet.dns_nameservers)
     if cidr.version == 6:
-        if subnet.ipv6_address_mode != "slaac":
+        if subnet.ipv6_address_mode in ("dhcpv6-stateful", "dhcpv6-stateless"):
             yield f"dhcp-range=set:{tag},{cidr.network_address},static,{cidr.prefixlen},{lease_time}s"
         if servers:
             bracketed = ",".join(f"[{server}]" for server in servers.split(","))
@@ -168,14 +135,11 @@ def host_names(hosts: tuple[DhcpHost, ...], dns_domain: str) -> str:
 
 
 class DhcpServers:
-    """The dnsmasq processes of this site, one directory each under `directory`."""
+    """The DHCP servers of this site, one directory each under `directory`."""
 
-    def __init__(self, settings: LinuxNetworkSettings, directory: Path, clock: Clock) -> None:
-        self._settings = settings
-        self._directory = directory
-        self._clock = clock
+    def __init__(self, settings: LinuxNetworkSettings, directory: Path, user: str, clock: Clock) -> None:
+        self._settings, self._directory, self._user, self._clock = settings, directory, user, clock
         directory.mkdir(parents=True, exist_ok=True)
-        self._user = _unprivileged_user(settings.dnsmasq_user, directory)
 
     def directories(self) -> list[str]:
         """The ids of networks that have a directory here."""
@@ -183,129 +147,59 @@ class DhcpServers:
 
     def ensure(self, spec: NetworkSpec, namespace: str) -> None:
         """Have the network's dnsmasq run in `namespace` with this configuration and these reservations."""
-        files = _Files(self._directory / spec.id)
-        text = configuration(spec, self._settings, files.directory, self._user)
+        process = self._process(spec.id)
+        text = configuration(spec, self._settings, process, self._user)
         hosts, names = reservations(spec.dhcp_hosts), host_names(spec.dhcp_hosts, spec.dns_domain)
-        files.directory.mkdir(exist_ok=True)
-        before, started_before = _reserved(files.hosts), files.configuration.exists()
-        changed = [_rewrite(files.hosts, hosts), _rewrite(files.names, names)]
-        pid = self._pid(files)
-        gone = {ip for _, ip in before - _reserved(files.hosts) if ":" in ip}
-        settled = pid is not None and namespaces.holds(namespace, pid)
-        if not _rewrite(files.configuration, text) and pid and settled and not gone & _leased_ipv6(files.leases):
-            if any(changed):
-                os.kill(pid, signal.SIGHUP)
-            self._release_stale(spec, files, namespace)
+        process.directory.mkdir(exist_ok=True)
+        before, existed = self.reserved(spec.id), process.configuration.exists()
+        changed = [rewrite(process.directory / HOSTS, hosts), rewrite(process.directory / NAMES, names)]
+        gone = {ip for _, ip in before - self.reserved(spec.id) if ":" in ip}
+        anew = rewrite(process.configuration, text) or bool(gone & _leased_ipv6(process.leases))
+        if anew or not process.runs_in(namespace):
+            if existed:
+                process.stop()
+            self._start(spec.id, process, namespace)
             return
-        if started_before:
-            self._stop(files)
-        self._start(spec, files, namespace)
+        if any(changed):
+            process.reload()
+        self._release_stale(spec, process, namespace)
 
     def ensure_no(self, network_id: str) -> None:
         """Stop the network's dnsmasq and forget its leases."""
-        files = _Files(self._directory / network_id)
-        self._stop(files)
-        if files.directory.is_dir():
-            for path in files.directory.iterdir():
-                path.unlink()
-            files.directory.rmdir()
+        self._process(network_id).remove()
 
     def running(self, network_id: str) -> bool:
-        return self._pid(_Files(self._directory / network_id)) is not None
+        return self._process(network_id).pid() is not None
 
     def reserved(self, network_id: str) -> set[tuple[str, str]]:
         """The (MAC, address) pairs that the network's dnsmasq was given."""
-        return _reserved(_Files(self._directory / network_id).hosts)
+        return _reserved(self._directory / network_id / HOSTS)
 
-    def _pid(self, files: _Files) -> int | None:
-        """The process id, if it is alive and truly ours: pids are used again."""
-        try:
-            pid = int(files.pid.read_text())
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return None
-        return pid if f"--conf-file={files.configuration}".encode() in arguments else None
+    def _process(self, network_id: str) -> Dnsmasq:
+        return Dnsmasq(self._directory / network_id, self._clock)
 
-    def _processes(self, files: _Files) -> list[int]:
-        """All processes with this configuration, also one whose pid file was lost."""
-        wanted = f"--conf-file={files.configuration}".encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):
-                    if wanted in (entry / "cmdline").read_bytes().split(b"\0"):
-                        found.append(int(entry.name))
-        return found
+    def _start(self, network_id: str, process: Dnsmasq, namespace: str) -> None:
+        _prune(process.leases, self.reserved(network_id))
+        process.start(namespace)
 
-    def _start(self, spec: NetworkSpec, files: _Files, namespace: str) -> None:
-        _prune(files.leases, _reserved(files.hosts))
-        command = ["dnsmasq", f"--conf-file={files.configuration}"]
-        done = namespaces.run_in(
-            namespace, lambda: subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
-        )
-        if done.returncode != 0:
-            raise HostCommandFailed(f"dnsmasq: {done.stderr.strip()[:2000]}")
-        log.info("dhcp server started", network=spec.id)
-
-    def _stop(self, files: _Files) -> None:
-        for pid in self._processes(files):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        deadline = self._clock.monotonic() + _STOP_SECONDS
-        while remaining := self._processes(files):
-            if self._clock.monotonic() > deadline:
-                for pid in remaining:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-            self._clock.sleep(0.005)
-        files.pid.unlink(missing_ok=True)
-
-    def _release_stale(self, spec: NetworkSpec, files: _Files, namespace: str) -> None:
+    def _release_stale(self, spec: NetworkSpec, process: Dnsmasq, namespace: str) -> None:
         """End the leases that have no reservation any more.
 
         DHCPv4 knows a message for it, which a program on the server's host may send in the client's place.
         DHCPv6 has none without the client's identifier; there `ensure` restarts the server instead.
         """
-        reserved = _reserved(files.hosts)
-        stale = [lease for lease in _leases(files.leases) if (lease.mac, lease.ip) not in reserved]
+        reserved = self.reserved(spec.id)
+        stale = [lease for lease in _leases(process.leases) if (lease.mac, lease.ip) not in reserved]
         if not stale:
             return
-        for lease in stale:
-            server = _server_for(spec, lease.ip)
-            if server is not None:
-                namespaces.run_in(namespace, lambda lease=lease, server=server: _send_release(lease, server))  # type: ignore[misc]
+        namespaces.run_in(namespace, lambda: _send_releases(spec, stale))
         deadline = self._clock.monotonic() + _RELEASE_SECONDS
-        while set(stale) & set(_leases(files.leases)):
+        while set(stale) & set(_leases(process.leases)):
             if self._clock.monotonic() > deadline:
-                self._stop(files)
-                self._start(spec, files, namespace)
+                process.stop()
+                self._start(spec.id, process, namespace)
                 return
             self._clock.sleep(0.005)
-
-
-def _unprivileged_user(name: str, directory: Path) -> str:
-    """`name` if it exists and may enter `directory`, else root."""
-    try:
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        log.warning("dnsmasq runs as root: there is no such user", user=name)
-        return "root"
-    for path in (directory, *directory.parents):
-        status = path.stat()
-        bit = 0o100 if status.st_uid == entry.pw_uid else 0o010 if status.st_gid == entry.pw_gid else 0o001
-        if not status.st_mode & bit:
-            log.warning("dnsmasq runs as root: its user may not enter the directory", user=name, directory=str(path))
-            return "root"
-    return name
-
-
-def _rewrite(path: Path, text: str) -> bool:
-    """Have the file hold `text`; answer whether it did not before."""
-    with contextlib.suppress(FileNotFoundError):
-        if path.read_text() == text:
-            return False
-    write_atomically(path, text.encode())
-    return True
 
 
 def _reserved(hosts: Path) -> set[tuple[str, str]]:
@@ -360,12 +254,19 @@ def _server_for(spec: NetworkSpec, ip: str) -> str | None:
     return None
 
 
-def _send_release(lease: Lease, server: str) -> None:
-    """Send the DHCPRELEASE (RFC 2131) that the client would, from the server's own host."""
+def _send_releases(spec: NetworkSpec, leases: list[Lease]) -> None:
+    """Send for each lease the DHCPRELEASE (RFC 2131) that its client would."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, INTERFACE.encode())
+        for lease in leases:
+            server = _server_for(spec, lease.ip)
+            if server is not None:
+                sender.sendto(_release_message(lease, server), (server, 67))
+
+
+def _release_message(lease: Lease, server: str) -> bytes:
     hardware = bytes.fromhex(lease.mac.replace(":", ""))
     message = struct.pack("!BBBBIHH", 1, 1, len(hardware), 0, int.from_bytes(os.urandom(4)), 0, 0)
     message += socket.inet_aton(lease.ip) + bytes(12) + hardware.ljust(16, b"\0") + bytes(64 + 128)
-    message += b"\x63\x82\x53\x63" + b"\x35\x01\x07" + b"\x36\x04" + socket.inet_aton(server) + b"\xff"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, INTERFACE.encode())
-        sender.sendto(message, (server, 67))
+    message += b"\x63\x82\x53\x63"  # what tells DHCP from BOOTP
+    return message + b"\x35\x01\x07" + b"\x36\x04" + socket.inet_aton(server) + b"\xff"

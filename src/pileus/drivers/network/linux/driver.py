@@ -1,20 +1,22 @@
 """The Linux network driver: the verbs, each journaled, locked and repeatable."""
 
-import contextlib
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from pileus.agent.api import AddressSetSpec, NetworkSpec, PortSpec, RouterSpec
 from pileus.drivers.network import checks
 from pileus.drivers.network.base import MetadataEndpoint, NetworkDriverError, NetworkNotFound, NetworkState
-from pileus.drivers.network.linux import conntrack, links, namespaces, observation, routers, rules
+from pileus.drivers.network.linux import advertisements, conntrack, links, namespaces, observation, routers, rules
 from pileus.drivers.network.linux.admission import Admission
+from pileus.drivers.network.linux.advertisements import Advertisers
 from pileus.drivers.network.linux.dhcp import DhcpServers
+from pileus.drivers.network.linux.dnsmasq import unprivileged_user
 from pileus.drivers.network.linux.filters import Filters, NetworkEntry
 from pileus.drivers.network.linux.journal import Journal
 from pileus.drivers.network.linux.names import Names, Owner
@@ -25,13 +27,14 @@ from pileus.kernel.clock import Clock
 
 log = structlog.get_logger("pileus.network")
 _ZONES = range(1, 1 << 16)
+_STRIPES = 256
 
 
 class LinuxNetwork:
     """Implements NetworkDriver. `prefix` (a letter and one or two letters or digits) begins every name on the host.
 
-    `state_dir` is the driver's alone. One lock per resource; a port's verbs hold nothing of its network, so that a
-    slow network never stops others.
+    `state_dir` is the driver's alone. Each verb holds its resource's lock; a port's hold nothing of its network, so
+    that a slow network never stops others.
     """
 
     def __init__(self, settings: LinuxNetworkSettings, prefix: str, state_dir: Path, clock: Clock) -> None:
@@ -41,12 +44,14 @@ class LinuxNetwork:
         self._sets = Journal(state_dir / "address-sets", AddressSetSpec)
         self._routers = Journal(state_dir / "routers", RouterSpec)
         self._filters = Filters(self._names, self._networks, self._ports, self._sets)
-        self._servers = DhcpServers(settings, state_dir / "dhcp", clock)
+        user = unprivileged_user(settings.dnsmasq_user, state_dir)
+        self._servers = DhcpServers(settings, state_dir / "dhcp", user, clock)
+        self._advertisers = Advertisers(state_dir / "advertisers", user, clock)
         self._bridges = Networks(settings, self._names, self._servers)
-        self._namespaces = Routers(self._names)
+        self._namespaces = Routers(self._names, self._advertisers)
         self._applied: dict[str, object] = {}  # what this process has made true, by id
-        self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
-        self._guard = threading.Lock()  # of _locks and of the choice of zones
+        self._locks = [threading.RLock() for _ in range(_STRIPES)]  # a resource's is found by its id
+        self._choosing_zone = threading.Lock()
 
     # --- networks -------------------------------------------------------------------------------------------
 
@@ -81,7 +86,7 @@ class LinuxNetwork:
         """The network's conntrack zone: its former one, or one that no other network of this host has."""
         if spec.external:
             return 0
-        with self._guard:
+        with self._choosing_zone:
             entry = self._networks.get(spec.id)
             if entry is None or not entry.zone:
                 taken = {other.zone for other in self._networks.all().values()}
@@ -185,22 +190,24 @@ class LinuxNetwork:
     def ensure_router(self, spec: RouterSpec) -> None:
         checks.check_router(spec)
         with self._locked(spec.id):
-            if self._applied.get(spec.id) == spec and self._namespaces.whole(spec):
+            networks = {identifier: entry.spec for identifier, entry in self._networks.all().items()}
+            for port in routers.ports_of(spec).values():
+                if port.network_id not in networks:
+                    raise NetworkNotFound(port.network_id)
+            announced = advertisements.announced(spec, networks)
+            if self._applied.get(spec.id) == (spec, announced) and self._namespaces.whole(spec, announced):
                 return
             before = self._routers.get(spec.id)
-            for port in routers.ports_of(spec).values():
-                if self._networks.get(port.network_id) is None:
-                    raise NetworkNotFound(port.network_id)
             self._applied.pop(spec.id, None)
             self._routers.put(spec.id, spec)
-            for route in self._namespaces.ensure(spec, before):
+            for route in self._namespaces.ensure(spec, announced, before):
                 log.warning(
                     "route left out: no interface reaches its next hop",
                     router=spec.id,
                     destination=route.destination,
                     nexthop=route.nexthop,
                 )
-            self._applied[spec.id] = spec
+            self._applied[spec.id] = (spec, announced)
 
     def ensure_no_router(self, router_id: str) -> None:
         checks.checked_id(router_id)
@@ -226,7 +233,7 @@ class LinuxNetwork:
         return tuple(found)
 
     def observe(self) -> NetworkState:
-        return observation.observe(self._names, self._servers, self._networks.all())
+        return observation.observe(self._names, self._servers, self._advertisers, self._networks.all())
 
     def restore(self) -> None:
         restored: list[Callable[[], object]] = []
@@ -242,19 +249,15 @@ class LinuxNetwork:
 
     def remove_everything(self) -> None:
         self._applied.clear()
-        observation.remove_everything(self._names, self._servers)
+        observation.remove_everything(self._names, self._servers, self._advertisers)
         for journal in (self._ports, self._routers, self._sets, self._networks):
             for identifier in journal.all():
                 journal.drop(identifier)
         self._filters.forget()
 
-    @contextlib.contextmanager
-    def _locked(self, identifier: str) -> Iterator[None]:
-        with self._guard:
-            lock = self._locks[identifier]
-        with lock:
-            yield
+    def _locked(self, identifier: str) -> threading.RLock:
+        return self._locks[hash(identifier) % _STRIPES]
 
 
 def _without_hosts(spec: NetworkSpec) -> NetworkSpec:
-    return NetworkSpec(**{f: getattr(spec, f) for f in spec.__struct_fields__ if f != "dhcp_hosts"})
+    return msgspec.structs.replace(spec, dhcp_hosts=())

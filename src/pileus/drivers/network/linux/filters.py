@@ -42,7 +42,7 @@ class Filters:
         self._known = False  # whether the next three are true of the kernel
         self._chains: set[str] = set()  # of ports and networks
         self._declared: set[str] = set()  # ids of address sets
-        self._references: dict[str, set[str]] = {}  # port id -> the address sets that its rules name
+        self._written: dict[str, PortSpec] = {}  # filtered ports
 
     # --- changes --------------------------------------------------------------------------------------------
 
@@ -68,9 +68,9 @@ class Filters:
     def ensure_port(self, port_id: str) -> None:
         """Make the journaled port's filters true."""
         with self._lock:
-            if not self._synchronise():
-                commands = self._port_commands(self._ports.all()[port_id])
-                self._commit([*commands, *self._unused_sets()])
+            spec = self._ports.all()[port_id]
+            if not self._synchronise() and self._written.get(port_id) != spec:
+                self._commit([*self._port_commands(spec), *self._unused_sets()])
 
     def ensure_no_port(self, port_id: str) -> None:
         """Remove the port's filters; the journal has forgotten the port already."""
@@ -138,7 +138,7 @@ class Filters:
 
     def _rebuild(self) -> None:
         """All rules anew in one transaction: traffic sees the old rules or the new ones, never none."""
-        self._chains, self._declared, self._references = set(), set(), {}
+        self._chains, self._declared, self._written = set(), set(), {}
         commands = self._base_commands()
         for entry in self._networks.all().values():
             commands += self._network_commands(entry)
@@ -219,8 +219,8 @@ class Filters:
         if not spec.filtered:
             return commands + self._unfilter(spec.id)
         self._chains.update(rules.chain_names(spec.id).values())
-        self._references[spec.id] = rules.set_references(spec)
-        self._declared |= self._references[spec.id]
+        self._written[spec.id] = spec
+        self._declared |= rules.set_references(spec)
         return commands + rules.port_commands(self._table, spec, tap)
 
     def _unfilter(self, port_id: str) -> list[Json]:
@@ -228,14 +228,14 @@ class Filters:
         if not chains & self._chains:
             return []
         self._chains -= chains
-        self._references.pop(port_id, None)
+        self._written.pop(port_id, None)
         return rules.no_port_commands(self._table, port_id, self._names.tap(port_id))
 
     def _unused_sets(self) -> list[Json]:
         """Remove the sets that are neither described nor named by a port's rules."""
         unused = self._declared - self._sets.all().keys()
-        for named in self._references.values():
-            unused -= named
+        for port in self._written.values():
+            unused -= rules.set_references(port)
         self._declared -= unused
         return [command for set_id in sorted(unused) for command in rules.no_set_commands(self._table, set_id)]
 

@@ -77,3 +77,13 @@ class Names:
 
 def short(identifier: str) -> str:
     return checked_id(identifier).replace("-", "")[:11]
+
+
+def inner_name(port_id: str) -> str:
+    """A router's interface to a tenant's network, inside its namespace."""
+    return f"qr-{short(port_id)}"
+
+
+def outer_name(port_id: str) -> str:
+    """A router's interface to its external network, inside its namespace."""
+    return f"qg-{short(port_id)}"

@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from pileus.drivers.network.base import NetworkState
 from pileus.drivers.network.checks import mac_address
 from pileus.drivers.network.linux import firewall, links, namespaces, nft
+from pileus.drivers.network.linux.advertisements import Advertisers
 from pileus.drivers.network.linux.dhcp import DhcpServers
 from pileus.drivers.network.linux.filters import NetworkEntry
 from pileus.drivers.network.linux.names import Names, owner_of
 from pileus.drivers.network.linux.nft import Table
 
 
-def observe(names: Names, servers: DhcpServers, known: Mapping[str, NetworkEntry]) -> NetworkState:
+def observe(
+    names: Names, servers: DhcpServers, advertisers: Advertisers, known: Mapping[str, NetworkEntry]
+) -> NetworkState:
     """Everything under the site's prefix, sorted to its owners by aliases and names."""
     found: dict[str, set[str]] = {"network": set(), "port": set(), "router": set(), "set": set()}
     strays: set[str] = set()
@@ -31,6 +34,7 @@ def observe(names: Names, servers: DhcpServers, known: Mapping[str, NetworkEntry
             else:
                 found[owner.kind].add(owner.id)
     found["network"].update(servers.directories())
+    found["router"].update(advertisers.directories())
     _observe_rules(names, found, strays)
     return NetworkState(
         networks=tuple(sorted(found["network"])),
@@ -69,11 +73,13 @@ def _reservations(servers: DhcpServers, entry: NetworkEntry | None, network: str
     return tuple(sorted(known | {mac for mac, _ in pairs - claimed}))
 
 
-def remove_everything(names: Names, servers: DhcpServers) -> None:
+def remove_everything(names: Names, servers: DhcpServers, advertisers: Advertisers) -> None:
     """Processes, then interfaces, namespaces and rules."""
     firewall.withdraw(names)
     for network in servers.directories():
         servers.ensure_no(network)
+    for router in advertisers.directories():
+        advertisers.ensure_no(router)
     with links.netlink() as route:
         for link in links.every(route):
             if names.is_interface(link.name):

@@ -13,8 +13,9 @@ from pileus.agent.api import HostRoute, RouterGateway, RouterInterface, RouterSp
 from pileus.drivers.network.base import NetworkNotFound
 from pileus.drivers.network.checks import mac_address
 from pileus.drivers.network.linux import conntrack, links, namespaces, nft
+from pileus.drivers.network.linux.advertisements import Advertisers
 from pileus.drivers.network.linux.dhcp import METADATA_ADDRESS
-from pileus.drivers.network.linux.names import ROUTER, Names, Owner, owner_of, short
+from pileus.drivers.network.linux.names import ROUTER, Names, Owner, inner_name, outer_name, owner_of
 from pileus.drivers.network.linux.nft import (
     ACCEPT,
     DROP,
@@ -41,14 +42,6 @@ _SYSCTL = {
     "net/ipv4/conf/all/send_redirects": "0",
     "net/ipv4/conf/default/send_redirects": "0",
 }
-
-
-def inner_name(port_id: str) -> str:
-    return f"qr-{short(port_id)}"
-
-
-def outer_name(port_id: str) -> str:
-    return f"qg-{short(port_id)}"
 
 
 def ports_of(spec: RouterSpec) -> dict[str, RouterInterface | RouterGateway]:
@@ -91,6 +84,8 @@ def _filter_rules(spec: RouterSpec) -> Iterator[tuple[str, list[Json]]]:
         yield "input", [equal(meta("iifname"), outer[0]), has_state("established", "related"), ACCEPT]
         yield "input", [equal(meta("iifname"), outer[0]), among(meta("l4proto"), (1, 58)), ACCEPT]
         yield "input", [equal(meta("iifname"), outer[0]), DROP]
+    if inner:  # the network's DHCP server answers, not the process that only advertises
+        yield "input", [among(meta("iifname"), inner), equal(payload("udp", "dport"), 547), DROP]
     yield "forward", [equal(payload("ip", "daddr"), {"prefix": {"addr": "169.254.0.0", "len": 16}}), DROP]
     if spec.admin_state_up and inner + outer:
         yield "forward", [among(meta("iifname"), inner + outer), among(meta("oifname"), inner + outer), ACCEPT]
@@ -121,29 +116,31 @@ def _nat_rules(spec: RouterSpec) -> Iterator[tuple[str, list[Json]]]:
 class Routers:
     """Brings routers to this host. The caller holds the router's lock."""
 
-    def __init__(self, names: Names) -> None:
-        self._names = names
+    def __init__(self, names: Names, advertisers: Advertisers) -> None:
+        self._names, self._advertisers = names, advertisers
         self._generations: dict[str, int] = {}  # of each router's ruleset, when it was last written
 
-    def ensure(self, spec: RouterSpec, before: RouterSpec | None) -> list[HostRoute]:
+    def ensure(self, spec: RouterSpec, announced: list[str], before: RouterSpec | None) -> list[HostRoute]:
         """Make the router as described; answer the routes whose next hop no interface of it reaches.
 
-        `before` is what was asked for the last time: connections through floating addresses that it had are cut.
+        `announced` is what `advertisements.announced` says of it; `before` is what was asked for the last time:
+        connections through floating addresses that it had are cut.
         """
         namespace = self._names.router_namespace(spec.id)
         namespaces.ensure(namespace)
         mtus = self._ensure_interfaces(spec, namespace)
         unreachable = namespaces.run_in(namespace, lambda: self._configure(spec, mtus))
+        self._advertisers.ensure(spec.id, namespace, announced)
         gone = set(before.floating if before else ()) - set(spec.floating)
         if gone:
             addresses = {f.floating_ip for f in gone} | {f.fixed_ip for f in gone}
             namespaces.run_in(namespace, lambda: conntrack.cut_addresses(addresses))
         return unreachable
 
-    def whole(self, spec: RouterSpec) -> bool:
+    def whole(self, spec: RouterSpec, announced: list[str]) -> bool:
         """Whether the router, once made as described, still is: cheap, so that asking again costs little."""
         namespace = self._names.router_namespace(spec.id)
-        if not namespaces.exists(namespace):
+        if not namespaces.exists(namespace) or not self._advertisers.whole(spec.id, namespace, announced):
             return False
         with links.netlink() as route:
             for port in ports_of(spec).values():
@@ -155,6 +152,7 @@ class Routers:
 
     def ensure_no(self, router_id: str) -> None:
         """Interfaces first: the namespace itself may be held by somebody's mount for a while."""
+        self._advertisers.ensure_no(router_id)
         with links.netlink() as route:
             for link in links.every(route):
                 owner = owner_of(link.alias)
