@@ -196,6 +196,8 @@ def known_error(err: Exception) -> PileusError | None:
         return Unavailable("All database connections are busy. Try again.")
     if isinstance(err, sa.exc.DBAPIError) and (is_retryable(err) or err.connection_invalidated):
         return Unavailable("The database does not answer. Try again.")
+    if isinstance(err, sa.exc.DataError):
+        return BadRequest("A value is too long, or holds a character that cannot be stored.")
     if isinstance(err, falcon.HTTPError):
         return _from_falcon(err)
     return None

@@ -45,13 +45,13 @@ Timestamp = sa.BigInteger
 
 def Uuid() -> sa.String:  # noqa: N802 - named like the column types beside it
     """A UUID with or without dashes, as text. Compared by bytes on every database."""
-    return sa.String(36).with_variant(mysql.VARCHAR(36, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+    return sa.String(36).with_variant(mysql.VARCHAR(36, charset="ascii", collation="ascii_nopad_bin"), "mysql", "mariadb")
 
 
 def Name(length: int = 255) -> sa.String:  # noqa: N802
-    """Text that compares case-sensitively on every database (MariaDB's default collation does not)."""
+    """Text that compares exactly on every database (MariaDB's default collation ignores case and trailing spaces)."""
     return sa.String(length).with_variant(
-        mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
+        mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_nopad_bin"), "mysql", "mariadb"
     )
 
 
