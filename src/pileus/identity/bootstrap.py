@@ -45,12 +45,14 @@ def bootstrap(
     region: str,
     endpoints: Mapping[str, str],
     public_url: str,
-) -> None:
+) -> Actor:
     """Have the default domain, the roles, the projects admin and service, the user admin, region and catalog.
 
     `endpoints`: service type -> path below `public_url` ("/compute/v2.1"); addresses that differ are corrected.
     `admin_password` is only used when the user is created. The user admin holds the role admin on the project
     admin and on the system.
+
+    Answers that administrator, for what else a new cloud begins with.
     """
     if projects_store.get(tx, DEFAULT_DOMAIN) is None:
         sent = Sent({"name": "Default", "description": "The default domain"}, {})
@@ -75,6 +77,15 @@ def bootstrap(
     for service_type, path in endpoints.items():
         name = NAMES.get(service_type, service_type)
         identity.catalog.ensure(tx, service_type, name, region, public_url.rstrip("/") + path)
+    return Actor(
+        user_id=admin.id,
+        user_name=ADMIN,
+        project_id=projects[ADMIN],
+        project_name=ADMIN,
+        project_domain_id=DEFAULT_DOMAIN,
+        roles=frozenset(ROLES) - {SERVICE},
+        is_admin=True,
+    )
 
 
 def _role(tx: Tx, identity: Identity, name: str) -> Role:

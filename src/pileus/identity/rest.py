@@ -54,6 +54,8 @@ class Attributes(Body):
     def decode(self, data: bytes, version: Version | None = None) -> Sent:
         """A `Sent`. BadRequest as `Body`."""
         struct = super().decode(data, version)
+        if b"\\u0000" in data:
+            raise BadRequest("The body holds a NUL character, which cannot be stored.")
         known = {param.name: getattr(struct, param.attr) for param in self.params}
         everything = msgspec.json.decode(data)[self._wrapper]
         return Sent(

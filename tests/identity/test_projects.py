@@ -1,0 +1,202 @@
+"""Domains and projects, as Tempest and the official client use them."""
+
+from typing import Any
+
+import pytest
+
+from tests.identity.conftest import Cloud
+
+
+def test_domain_life(any_cloud: Cloud) -> None:
+    cloud = any_cloud
+    domain = cloud.make("domain", name="far", colour="green")
+    assert domain == {
+        "id": domain["id"],
+        "name": "far",
+        "description": "",
+        "enabled": True,
+        "tags": [],
+        "options": {},
+        "colour": "green",
+        "links": {"self": f"http://cloud.example/identity/v3/domains/{domain['id']}"},
+    }
+    path = f"/domains/{domain['id']}"
+    assert domain in cloud.ok("GET", "/domains?enabled=True")["domains"]
+    assert cloud.ok("GET", "/domains?name=far")["domains"] == [domain]
+    assert cloud.call("POST", "/domains", {"domain": {"name": "far"}}, token=cloud.admin).status_code == 409
+    changed = cloud.ok("PATCH", path, {"domain": {"name": "near", "enabled": False, "description": "d", "size": 3}})
+    assert changed["domain"] | {"colour": "green", "size": 3, "name": "near", "enabled": False} == changed["domain"]
+    assert cloud.ok("GET", path) == changed
+    cloud.ok("DELETE", path)
+    assert cloud.call("GET", path, token=cloud.admin).status_code == 404
+
+
+def test_domain_deletion_takes_everything_with_it(any_cloud: Cloud) -> None:
+    cloud = any_cloud
+    domain = cloud.make("domain", name="far")
+    inside = {"domain_id": domain["id"]}
+    top = cloud.make("project", name="top", tags=["x"], **inside)
+    leaf = cloud.make("project", name="leaf", parent_id=top["id"], **inside)
+    user = cloud.user_with("member", f"projects/{leaf['id']}", name="ann", default_project_id=leaf["id"], **inside)
+    group, role = cloud.make("group", name="crew", **inside), cloud.make("role", name="own", **inside)
+    cloud.ok("PUT", f"/groups/{group['id']}/users/{user['id']}")
+    cloud.ok("PUT", f"/domains/{domain['id']}/groups/{group['id']}/roles/{role['id']}")
+    stranger = cloud.user_with("reader", f"projects/{leaf['id']}", name="stranger")
+    path = f"/domains/{domain['id']}"
+    assert cloud.call("DELETE", path, token=cloud.admin).status_code == 403
+    cloud.ok("PATCH", path, {"domain": {"enabled": False}})
+    cloud.ok("DELETE", path)
+    for gone in (f"users/{user['id']}", f"groups/{group['id']}", f"projects/{leaf['id']}", f"roles/{role['id']}"):
+        assert cloud.call("GET", f"/{gone}", token=cloud.admin).status_code == 404, gone
+    listed = cloud.ok("GET", f"/role_assignments?user.id={stranger['id']}")
+    assert listed["role_assignments"] == []
+    assert cloud.call("DELETE", "/domains/default", token=cloud.admin).status_code == 403
+
+
+@pytest.mark.parametrize("noun", ["domain", "project"])
+@pytest.mark.parametrize(
+    "attributes",
+    [{}, {"name": ""}, {"name": " "}, {"name": "a" * 65}, {"name": None}, {"name": "x", "enabled": "True"},
+     {"name": "x", "tags": ["a/b"]}, {"name": "x", "tags": ["a", "a"]}, {"name": "x", "options": {"nonsense": True}},
+     {"name": "x", "options": {"immutable": "yes"}}, {"name": "a\0b"}],
+)  # fmt: skip
+def test_malformed(cloud: Cloud, noun: str, attributes: dict[str, Any]) -> None:
+    result = cloud.call("POST", f"/{noun}s", {noun: attributes}, token=cloud.admin)
+    assert result.status_code == 400, result.text
+    assert result.json["error"]["title"] == "Bad Request"
+
+
+def test_project_tree(any_cloud: Cloud) -> None:
+    cloud = any_cloud
+    domain = cloud.make("domain", name="far")
+    top = cloud.make("project", name="top", domain_id=domain["id"], tags=["b", "a"], description="d")
+    assert top == {
+        "id": top["id"],
+        "name": "top",
+        "domain_id": domain["id"],
+        "parent_id": domain["id"],
+        "is_domain": False,
+        "enabled": True,
+        "description": "d",
+        "tags": ["a", "b"],
+        "options": {},
+        "links": {"self": f"http://cloud.example/identity/v3/projects/{top['id']}"},
+    }
+    child = cloud.make("project", name="child", parent_id=top["id"])
+    assert (child["parent_id"], child["domain_id"]) == (top["id"], domain["id"])
+    assert cloud.ok("GET", f"/projects?parent_id={top['id']}")["projects"] == [child]
+    listed = cloud.ok("GET", f"/projects?domain_id={domain['id']}")["projects"]
+    assert sorted(one["name"] for one in listed) == ["child", "top"]
+    assert cloud.ok("GET", f"/projects/{top['id']}")["project"] == top
+
+    path = f"/projects/{top['id']}"
+    assert cloud.call("DELETE", path, token=cloud.admin).status_code == 403
+    for refused, status in (
+        ({"enabled": False}, 403),
+        ({"parent_id": domain["id"] + "x"}, 403),
+        ({"domain_id": "default"}, 400),
+        ({"is_domain": True}, 400),
+    ):
+        assert cloud.call("PATCH", path, {"project": refused}, token=cloud.admin).status_code == status, refused
+    cloud.ok("PATCH", f"/projects/{child['id']}", {"project": {"enabled": False}})
+    cloud.ok("PATCH", path, {"project": {"enabled": False}})
+    below = {"project": {"name": "x", "parent_id": top["id"]}}
+    assert cloud.call("POST", "/projects", below, token=cloud.admin).status_code == 403
+    enable = cloud.call("PATCH", f"/projects/{child['id']}", {"project": {"enabled": True}}, token=cloud.admin)
+    assert enable.status_code == 403
+    cloud.ok("DELETE", f"/projects/{child['id']}")
+    cloud.ok("DELETE", path)
+
+
+def test_depth_and_parents(cloud: Cloud) -> None:
+    parent = "default"
+    for level in range(cloud.settings.max_project_depth - 1):
+        parent = cloud.make("project", name=f"level {level}", parent_id=parent)["id"]
+    for attributes, status in (
+        ({"parent_id": parent}, 403),
+        ({"parent_id": "0" * 32}, 404),
+        ({"domain_id": "0" * 32}, 404),
+        ({"domain_id": cloud.make("domain", name="far")["id"], "parent_id": parent}, 400),
+    ):
+        body = {"project": {"name": "x", **attributes}}
+        assert cloud.call("POST", "/projects", body, token=cloud.admin).status_code == status, attributes
+
+
+def test_project_that_acts_as_a_domain(cloud: Cloud) -> None:
+    project = cloud.make("project", name="acting", domain_id=None, is_domain=True)
+    assert (project["domain_id"], project["parent_id"], project["is_domain"]) == (None, None, True)
+    assert project["id"] in [one["id"] for one in cloud.ok("GET", "/projects?is_domain=True")["projects"]]
+    assert project["id"] in [one["id"] for one in cloud.ok("GET", "/domains")["domains"]]
+    assert project["id"] not in [one["id"] for one in cloud.ok("GET", "/projects")["projects"]]
+    assert cloud.call("DELETE", f"/projects/{project['id']}", token=cloud.admin).status_code == 400
+    cloud.ok("PATCH", f"/projects/{project['id']}", {"project": {"enabled": False}})
+    cloud.ok("DELETE", f"/projects/{project['id']}")
+
+
+def test_tags(any_cloud: Cloud) -> None:
+    cloud = any_cloud
+    one, two = cloud.make("project", name="one", tags=["red", "blue"]), cloud.make("project", name="two", tags=["red"])
+    tags = f"/projects/{one['id']}/tags"
+
+    def found(query: str) -> set[str]:
+        return {project["name"] for project in cloud.ok("GET", f"/projects?{query}&name__in=x")["projects"]}
+
+    assert found("tags=red,blue") == {"one"}
+    assert found("tags-any=red,blue") == {"one", "two"}
+    assert {"two", "admin", "service"} == found("not-tags=red,blue")
+    assert {"admin", "service"} == found("not-tags-any=red,blue")
+    cloud.ok("PUT", f"{tags}/green", status=201)
+    cloud.ok("PUT", f"{tags}/green", status=201)
+    cloud.ok("HEAD", f"{tags}/green", status=204)
+    assert cloud.ok("GET", tags)["tags"] == ["blue", "green", "red"]
+    assert cloud.ok("PUT", tags, {"tags": ["z", "y"]}, status=200)["tags"] == ["y", "z"]
+    cloud.ok("DELETE", f"{tags}/z")
+    assert cloud.call("GET", f"{tags}/z", token=cloud.admin).status_code == 404
+    assert cloud.call("DELETE", f"{tags}/z", token=cloud.admin).status_code == 404
+    cloud.ok("DELETE", tags)
+    assert cloud.ok("GET", tags)["tags"] == []
+    assert cloud.ok("GET", f"/projects/{two['id']}")["project"]["tags"] == ["red"]
+
+
+def test_immutable(cloud: Cloud) -> None:
+    project = cloud.make("project", name="one", options={"immutable": True})
+    path = f"/projects/{project['id']}"
+    assert cloud.call("PATCH", path, {"project": {"name": "two"}}, token=cloud.admin).status_code == 403
+    assert cloud.call("DELETE", path, token=cloud.admin).status_code == 403
+    assert cloud.call("DELETE", f"/roles/{cloud.role('member')}", token=cloud.admin).status_code == 403
+    cloud.ok("PATCH", path, {"project": {"options": {"immutable": False}}})
+    cloud.ok("DELETE", path)
+
+
+def test_pages_and_inexact_names(any_cloud: Cloud) -> None:
+    cloud = any_cloud
+    for number in range(7):
+        cloud.make("project", name=f"Web_{number}%")
+    seen, path = [], "/projects?limit=2&name__startswith=Web_"
+    while path:
+        page = cloud.ok("GET", path)
+        seen += [project["name"] for project in page["projects"]]
+        assert len(page["projects"]) <= 2
+        following = page["links"]["next"]
+        path = following and following.removeprefix("http://cloud.example/identity/v3")
+    assert sorted(seen) == [f"Web_{number}%" for number in range(7)]
+
+    def named(query: str) -> list[str]:
+        return sorted(project["name"] for project in cloud.ok("GET", f"/projects?{query}")["projects"])
+
+    assert named("name__contains=eb_3") == ["Web_3%"]
+    assert named("name__contains=EB_3") == []
+    assert named("name__icontains=EB_3") == ["Web_3%"]
+    assert named("name__endswith=4%25") == ["Web_4%"]
+    assert named("name__endswith=4") == []
+    assert named("name__iendswith=RVICE") == ["service"]
+    assert named("name__startswith=web") == []
+    assert len(named("name__istartswith=web")) == 7
+    assert cloud.call("GET", "/projects?limit=x", token=cloud.admin).status_code == 400
+
+
+def test_names_compare_exactly(any_cloud: Cloud) -> None:
+    cloud = any_cloud
+    for name in ("web", "Web", "web ", "w\u00e9b", "we\u0301b"):
+        cloud.make("project", name=name)
+    assert [one["name"] for one in cloud.ok("GET", "/projects?name=Web")["projects"]] == ["Web"]

@@ -1,0 +1,129 @@
+"""What voids a token voids it at once, in every process of the machine, and within a second on others."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from pileus.identity.service import Identity
+from pileus.identity.tokens.verified import Cache
+from pileus.kernel.errors import Unauthorized
+from tests.identity.conftest import Cloud
+
+Change = Callable[[Cloud, dict[str, Any], dict[str, Any]], object]
+
+
+def valid(identity: Identity, token: str) -> bool:
+    """Whether a process takes the token."""
+    try:
+        identity.authenticate(token)
+    except Unauthorized:
+        return False
+    return True
+
+
+def _through_group(cloud: Cloud, user: dict[str, Any], project: dict[str, Any]) -> None:
+    group = cloud.make("group", name="crew")
+    cloud.ok("PUT", f"/groups/{group['id']}/users/{user['id']}")
+    member = f"/projects/{project['id']}/{{}}/roles/{cloud.role('member')}"
+    cloud.ok("PUT", member.format(f"groups/{group['id']}"))
+    cloud.ok("DELETE", member.format(f"users/{user['id']}"))
+    cloud.ok("DELETE", f"/groups/{group['id']}/users/{user['id']}")
+
+
+CHANGES: dict[str, Change] = {
+    "user disabled": lambda c, u, _: c.ok("PATCH", f"/users/{u['id']}", {"user": {"enabled": False}}),
+    "user disabled and enabled": lambda c, u, _: [
+        c.ok("PATCH", f"/users/{u['id']}", {"user": {"enabled": on}}) for on in (False, True)
+    ],
+    "user deleted": lambda c, u, _: c.ok("DELETE", f"/users/{u['id']}"),
+    "password set": lambda c, u, _: c.ok("PATCH", f"/users/{u['id']}", {"user": {"password": "another"}}),
+    "password changed": lambda c, u, _: c.ok(
+        "POST",
+        f"/users/{u['id']}/password",
+        {"user": {"password": "another", "original_password": "secret"}},
+        status=204,
+    ),
+    "role taken away": lambda c, u, p: c.ok("DELETE", f"/projects/{p['id']}/users/{u['id']}/roles/{c.role('member')}"),
+    "left the group": _through_group,
+    "project disabled and enabled": lambda c, _, p: [
+        c.ok("PATCH", f"/projects/{p['id']}", {"project": {"enabled": on}}) for on in (False, True)
+    ],
+    "project deleted": lambda c, _, p: c.ok("DELETE", f"/projects/{p['id']}"),
+    "domain disabled": lambda c, u, _: c.ok("PATCH", f"/domains/{u['domain_id']}", {"domain": {"enabled": False}}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_change_is_in_force_at_once_in_another_process(cloud: Cloud, change: str) -> None:
+    domain = cloud.make("domain", name="far")
+    project = cloud.make("project", name="one", domain_id=domain["id"])
+    user = cloud.user_with("member", f"projects/{project['id']}", name="ann", domain_id=domain["id"])
+    token = cloud.token({"project": {"id": project["id"]}}, id=user["id"], password="secret")
+    neighbour = cloud.node()
+    assert valid(neighbour.identity, token)
+    CHANGES[change](cloud, user, project)
+    assert not valid(neighbour.identity, token)
+    assert not valid(cloud.identity, token)
+
+
+def test_another_machine_hears_within_a_second(any_cloud: Cloud, tmp_path: Path) -> None:
+    cloud = any_cloud
+    token, far = cloud.token(), cloud.node(tmp_path / "other machine")
+    assert valid(far.identity, token)
+    assert cloud.call("DELETE", "/auth/tokens", token=cloud.admin, X_Subject_Token=token).status_code == 204
+    assert valid(far.identity, token), "it has looked less than a second ago"
+    cloud.clock.advance(1.0)
+    assert not valid(far.identity, token)
+
+
+def test_a_cached_token_needs_no_database(cloud: Cloud) -> None:
+    token = cloud.token()
+    assert valid(cloud.identity, token)
+    reads = []
+    sa.event.listen(cloud.db.engine, "before_cursor_execute", lambda *args: reads.append(args[2]))
+    for _ in range(100):
+        assert valid(cloud.identity, token)
+    assert reads == []
+
+
+def test_roles_are_as_of_now_in_existing_tokens(cloud: Cloud) -> None:
+    project = cloud.make("project", name="one")
+    user = cloud.user_with("reader", f"projects/{project['id']}", name="ann")
+    token = cloud.token({"project": {"id": project["id"]}}, id=user["id"], password="secret")
+    assert cloud.identity.authenticate(token).roles == {"reader"}
+    cloud.ok("PUT", f"/projects/{project['id']}/users/{user['id']}/roles/{cloud.role('admin')}")
+    assert cloud.identity.authenticate(token).roles == {"admin", "manager", "member", "reader"}
+    assert cloud.identity.authenticate(token).is_admin
+
+
+def test_tokens_end(cloud: Cloud) -> None:
+    token = cloud.token()
+    cloud.clock.advance(cloud.settings.token_lifetime - 1)
+    assert valid(cloud.identity, token)
+    cloud.clock.advance(1)
+    assert not valid(cloud.identity, token)
+
+
+def test_the_cache_is_bounded(cloud: Cloud) -> None:
+    verified = cloud.identity.tokens.verify(cloud.admin)
+    assert verified is not None
+    cache = Cache(16)
+    for number in range(100):
+        cache.put(b"%d" % number, 1, verified)
+    assert len(cache) == 16
+    assert cache.get(b"99", 1, cloud.clock.now()) is verified
+    assert cache.get(b"0", 1, cloud.clock.now()) is None
+    assert cache.get(b"99", 2, cloud.clock.now()) is None
+    assert cache.get(b"99", 1, verified.claims.expires_at) is None
+
+
+@pytest.mark.parametrize(
+    "alter", [lambda t: t[:-4], lambda t: t[:20] + "AAAA" + t[24:], lambda t: "x" * 5000, str.lower]
+)
+def test_altered_tokens_are_refused(cloud: Cloud, alter: Callable[[str], str]) -> None:
+    altered = alter(cloud.token())
+    assert not valid(cloud.identity, altered)
+    assert cloud.call("GET", "/auth/projects", token=altered).status_code == 401
