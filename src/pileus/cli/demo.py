@@ -20,7 +20,8 @@ def demo(
     from pileus.demo.client import Client  # noqa: PLC0415 - not needed for help
     from pileus.demo.first_server import Demo  # noqa: PLC0415
     from pileus.demo.login_files import write_login_files  # noqa: PLC0415
-    from pileus.guest_image.builder import USER, build  # noqa: PLC0415
+    from pileus.guest_image.builder import build  # noqa: PLC0415
+    from pileus.guest_image.rootfs import USER  # noqa: PLC0415
     from pileus.supervisor.credentials import load_or_create  # noqa: PLC0415
 
     began = time.monotonic()

@@ -174,7 +174,7 @@ class Images:
             raise Conflict(f"Image status transition from {image.status} to saving is not allowed.")
         try:
             facts = self._receive(image, chunks)
-        except BaseException as err:  # noqa: BLE001 - undone whatever it was, and raised again
+        except BaseException as err:
             self._files.remove(image.id)
             if not self._db.transact(lambda tx: store.finish_upload(tx, image.id, uploader, Status.QUEUED)):
                 raise _deleted_meanwhile(image) from err

@@ -22,6 +22,10 @@ class SiteSettings:
     )
     run_dir: Path = setting(Path("/run/pileus"), "sockets, locks and process ids: gone after a reboot")
     log_dir: Path = setting(Path("/var/log/pileus"), "the logs of a cloud that runs in the background")
+    policy_file: Path = setting(
+        Path("/etc/pileus/policy.yaml"),
+        "rules that override the defaults of who may do what, in the form of oslo.policy's files; it need not be there",
+    )
     public_url: str = setting(
         "",
         "the address that the catalog gives to clients, such as https://cloud.example.org. Empty: http with the"

@@ -1,0 +1,41 @@
+"""All public services and the agents' API as one WSGI application."""
+
+from typing import Any
+
+from pileus.compute import routes as compute_routes
+from pileus.compute.api import TABLES as COMPUTE_TABLES
+from pileus.hosts import routes as hosts_routes
+from pileus.hosts.routes import AgentApi
+from pileus.identity import routes as identity_routes
+from pileus.image import routes as image_routes
+from pileus.kernel.app import Dispatcher, make_app
+from pileus.kernel.http import Service
+from pileus.kernel.rpc import host_secret
+from pileus.network import routes as network_routes
+from pileus.wiring import Cloud
+
+ENDPOINTS = {
+    "identity": "/identity/v3",
+    "image": "/image",
+    "compute": "/compute/v2.1",
+    "network": "/network",
+}
+"""The catalog: service type -> path below the cloud's address. Clients find the versions below it themselves."""
+
+
+def services(cloud: Cloud, secret: str) -> tuple[Service[Any], ...]:
+    """Every service with its route table."""
+    agent_api = AgentApi(cloud.hosts, cloud.images.open, lambda host: host_secret(secret, host))
+    return (
+        identity_routes.make_service(cloud.identity),
+        image_routes.make_service(cloud.images),
+        compute_routes.make_service(*(table(cloud.compute) for table in COMPUTE_TABLES)),
+        network_routes.make_service(cloud.networks),
+        hosts_routes.make_service(agent_api),
+    )
+
+
+def make_api(cloud: Cloud, secret: str) -> Any:
+    """The application. `secret`: the cloud's own."""
+    dispatcher = Dispatcher(cloud.db, cloud.policy, cloud.identity, cloud.settings.site.public_url)
+    return make_app(dispatcher, services(cloud, secret))

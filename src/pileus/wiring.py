@@ -1,0 +1,168 @@
+"""The cloud, put together: every service with its collaborators, in one readable place.
+
+Each process builds its own `Cloud` after it was forked; database connections and sockets do not survive a fork.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pileus.agent.api import Inventory, PowerState
+from pileus.compute import policy as compute_policy
+from pileus.compute.flavors.service import Flavors
+from pileus.compute.keypairs.service import Keypairs
+from pileus.compute.service import Compute
+from pileus.compute.servers.sagas import SAGAS as SERVER_SAGAS
+from pileus.compute.servers.service import Neighbours
+from pileus.hosts.service import HostAddresses, Hosts
+from pileus.identity import policy as identity_policy
+from pileus.identity.generation import Generation
+from pileus.identity.service import Identity
+from pileus.image import policy as image_policy
+from pileus.image.loops import LOOPS as IMAGE_LOOPS
+from pileus.image.service import Images
+from pileus.image.stores.files import FileStore
+from pileus.kernel.clock import Clock, SystemClock
+from pileus.kernel.db import Database, Tx
+from pileus.kernel.loops import Loop, LoopRunner
+from pileus.kernel.nudge import Nudges
+from pileus.kernel.policy import Policy, Rule, load_overrides
+from pileus.kernel.rpc import Agents, host_secret
+from pileus.kernel.saga import Conductor, Sagas
+from pileus.kernel.saga.purge import purge_loop
+from pileus.network import policy as network_policy
+from pileus.network.loops import loops as network_loops
+from pileus.network.service import Networks
+from pileus.placement.service import Placement
+from pileus.scheduler.service import Scheduler
+from pileus.settings import Settings
+
+RULES: tuple[Rule, ...] = (
+    *identity_policy.RULES,
+    *image_policy.RULES,
+    *network_policy.RULES,
+    *compute_policy.RULES,
+)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """All services. Sagas and loops find it as `ctx.services`."""
+
+    settings: Settings
+    clock: Clock
+    db: Database
+    nudges: Nudges
+    policy: Policy
+    sagas: Sagas
+    agents: Agents
+    identity: Identity
+    images: Images
+    networks: Networks
+    placement: Placement
+    scheduler: Scheduler
+    hosts: Hosts
+    compute: Compute
+
+    def close(self) -> None:
+        """Let go of connections and sockets."""
+        self.agents.close()
+        self.nudges.close()
+        self.db.close()
+
+
+def build(settings: Settings, secret: str, clock: Clock | None = None, agents: Agents | None = None) -> Cloud:
+    """Build all services.
+
+    `secret`: the cloud's own, from which the hosts' are derived. `agents`: how hosts are reached, if not by HTTP.
+    """
+    clock = clock or SystemClock()
+    db = Database(settings.database)
+    nudges = Nudges(settings.site.run_dir)
+    policy = make_policy(settings)
+    sagas = Sagas(clock, nudges, SERVER_SAGAS)
+    agents = agents or Agents(HostAddresses(db, clock), lambda host: host_secret(secret, host))
+    placement = Placement(settings.placement)
+
+    def on_inventory(tx: Tx, host: str, inventory: Inventory) -> None:
+        compute.observe_inventory(tx, host, inventory)
+
+    def on_power(tx: Tx, host: str, states: Mapping[str, PowerState], complete: bool) -> None:
+        compute.observe_power(tx, host, states, complete)
+
+    hosts = Hosts(settings.hosts, clock, on_inventory=on_inventory, on_power=on_power)
+    images = Images(settings.image, db, FileStore(settings.image.files_dir), clock)
+    networks = Networks(db=db, clock=clock, settings=settings.network, hosts=hosts, nudges=nudges)
+    scheduler = Scheduler(settings.scheduler, hosts, placement, clock)
+    neighbours = Neighbours(
+        images=images,
+        flavors=Flavors(clock),
+        keypairs=Keypairs(clock),
+        networks=networks,
+        hosts=hosts,
+        placement=placement,
+        scheduler=scheduler,
+        agents=agents,
+    )
+    compute = Compute.build(settings.compute, neighbours, sagas, clock)
+    identity = Identity(settings.identity, clock, db, policy, Generation(settings.site.run_dir))
+    return Cloud(
+        settings, clock, db, nudges, policy, sagas, agents, identity, images, networks, placement, scheduler, hosts,
+        compute,
+    )  # fmt: skip
+
+
+def make_policy(settings: Settings) -> Policy:
+    """All rules, with the operator's overrides."""
+    path = settings.site.policy_file
+    return Policy(RULES, load_overrides(path) if path.exists() else None)
+
+
+def loops(cloud: Cloud) -> tuple[Loop, ...]:
+    """What is kept true all the time."""
+    return (
+        *IMAGE_LOOPS,
+        *network_loops(cloud.networks, cloud.agents),
+        purge_loop(cloud.settings.conductor.keep_days),
+    )
+
+
+class ConductorProcess:
+    """What `pileus conductor` runs: durable operations and loops."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._conductor = Conductor(
+            cloud.db, cloud.sagas, cloud, cloud.clock, cloud.nudges, cloud.settings.conductor
+        )
+        self._loops = LoopRunner(cloud.db, loops(cloud), cloud, cloud.clock, cloud.nudges)
+
+    def run(self) -> None:
+        """Work until `stop` is called."""
+        self._cloud.nudges.serve()
+        self._loops.start()
+        self._conductor.run_forever()
+
+    def stop(self) -> None:
+        """End, giving back what is held."""
+        self._loops.stop()
+        self._conductor.stop()
+        self._cloud.close()
+
+
+def make_conductor(settings: Settings) -> ConductorProcess:
+    """The conductor of a process that was just forked."""
+    return ConductorProcess(build(settings, _cloud_secret(settings)))
+
+
+def make_wsgi_app(settings: Settings) -> Any:
+    """The application that answers all public services and the agents."""
+    from pileus.api import make_api  # noqa: PLC0415 - conductors do not load the routes
+
+    return make_api(build(settings, _cloud_secret(settings)), _cloud_secret(settings))
+
+
+def _cloud_secret(settings: Settings) -> str:
+    from pileus.supervisor.credentials import load_or_create  # noqa: PLC0415
+
+    return load_or_create(settings.site.state_dir).host_secret
