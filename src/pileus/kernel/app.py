@@ -89,8 +89,7 @@ class Dispatcher:
                 if route.body is not None:
                     call.body = route.body.decode(data, version)
                 answer = route.handler(call, service.impl)
-                if not call.authorized:
-                    raise RuntimeError(f"{route.method} {route.path} answered without having checked {route.rule}")
+                _require_authorized(route, call)
                 reply = answer if isinstance(answer, Reply) else Reply(answer)
                 write(resp, reply, route.status)
             except Exception as err:  # noqa: BLE001 - the HTTP kernel is where every error becomes an answer
@@ -186,6 +185,11 @@ class Dispatcher:
             resp.set_header("WWW-Authenticate", f'Keystone uri="{self.base(req)}/identity"')
         elif error.status == 405 and error.details.get("allow"):
             resp.set_header("Allow", error.details["allow"])
+
+
+def _require_authorized(route: Route[Any], call: Call) -> None:
+    if not call.authorized:
+        raise RuntimeError(f"{route.method} {route.path} answered without having checked {route.rule}")
 
 
 def known_error(err: Exception) -> PileusError | None:

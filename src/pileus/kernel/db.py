@@ -45,7 +45,8 @@ Timestamp = sa.BigInteger
 
 def Uuid() -> sa.String:  # noqa: N802 - named like the column types beside it
     """A UUID with or without dashes, as text. Compared by bytes on every database."""
-    return sa.String(36).with_variant(mysql.VARCHAR(36, charset="ascii", collation="ascii_nopad_bin"), "mysql", "mariadb")
+    exact = mysql.VARCHAR(36, charset="ascii", collation="ascii_nopad_bin")
+    return sa.String(36).with_variant(exact, "mysql", "mariadb")
 
 
 def Name(length: int = 255) -> sa.String:  # noqa: N802
