@@ -48,7 +48,7 @@ def plan(
     """Compare the servers of a host with what it reports.
 
     Servers with which something is being done are left alone, and so are those whose row changed after
-    `settled_before`: the report may be older than the change. `complete`: a guest that is not in the report does not exist.
+    `settled_before`: the report may be older than the change. `complete`: a guest that is not in it does not exist.
     """
     found = PowerPlan()
     for server in servers:

@@ -1,6 +1,7 @@
 """URLs of servers."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from pileus.compute.servers import requests, schemas
@@ -53,6 +54,7 @@ def _rendered(call: Call, svc: Servers, tx: Tx, servers: Sequence[Server], view:
         hosts = {server.host for server in servers if server.host is not None}
         statuses = {host: "UP" if svc.host_up(tx, host) else "UNKNOWN" for host in hosts}
     specs = call.may(FLAVOR_EXTRA_SPECS)
+    may = cache(call.may)  # the same rules for every server of the list
     return [
         render(
             view,
@@ -68,7 +70,7 @@ def _rendered(call: Call, svc: Servers, tx: Tx, servers: Sequence[Server], view:
                 user_data=data.get(server.id),
             ),
             call.version,
-            call.may,
+            may,
         )
         for server in servers
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -123,7 +124,20 @@ def change(
     tasks: Collection[str | None] | None = None,
 ) -> bool:
     """Change a server that is in one of the states (None: any). False if it is in none of them, or deleted."""
-    where = [_c.id == server_id, _c.deleted == 0]
+    statement = _change_of(
+        tuple(values),
+        None if vm_states is None else frozenset(vm_states),
+        None if tasks is None else frozenset(tasks),
+    )
+    return tx.changed(statement, {"the_id": server_id, **{f"new_{name}": value for name, value in values.items()}}) == 1
+
+
+@lru_cache(maxsize=512)
+def _change_of(
+    names: tuple[str, ...], vm_states: frozenset[str] | None, tasks: frozenset[str | None] | None
+) -> sa.Update:
+    """The statement for a kind of change: there are few, and building one costs more than executing it."""
+    where = [_c.id == sa.bindparam("the_id"), _c.deleted == 0]
     if vm_states is not None:
         where.append(_c.vm_state.in_(sorted(vm_states)))
     if tasks is not None:
@@ -132,7 +146,8 @@ def change(
         if None in tasks:
             alternatives.append(_c.task_state.is_(None))
         where.append(sa.or_(*alternatives))
-    return tx.changed(sa.update(server).where(*where).values(**values)) == 1
+    values = {name: sa.bindparam(f"new_{name}", type_=_c[name].type) for name in names}
+    return sa.update(server).where(*where).values(values)
 
 
 def set_tags(tx: Tx, server_id: str, tags: Sequence[str], now: int) -> None:
@@ -242,4 +257,4 @@ def set_deleted(tx: Tx, server_id: str, now: int) -> None:
         "terminated_at": now,
         "updated_at": now,
     }
-    tx.execute(sa.update(server).where(_c.id == server_id, _c.deleted == 0).values(**values))
+    change(tx, server_id, values)

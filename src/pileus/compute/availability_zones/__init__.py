@@ -1,0 +1,1 @@
+"""Availability zones: groups of hosts that servers can be asked into."""

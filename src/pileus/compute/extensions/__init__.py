@@ -1,0 +1,1 @@
+"""Extensions: the list that clients of old ask for."""

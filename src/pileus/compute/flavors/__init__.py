@@ -1,0 +1,1 @@
+"""Flavors: the sizes that servers come in."""

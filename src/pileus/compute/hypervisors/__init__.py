@@ -1,0 +1,1 @@
+"""Hypervisors: hosts as administrators see them."""

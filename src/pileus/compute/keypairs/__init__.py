@@ -1,0 +1,1 @@
+"""Key pairs: the SSH keys of users."""

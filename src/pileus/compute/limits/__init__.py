@@ -1,0 +1,1 @@
+"""Limits: what a project may have and what of it is used."""

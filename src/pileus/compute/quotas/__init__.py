@@ -1,0 +1,1 @@
+"""Quotas: how much projects and users may have."""

@@ -1,0 +1,1 @@
+"""Services: the processes of the cloud as administrators see them."""
