@@ -98,9 +98,14 @@ class Cloud(Node):
 
     def bootstrap(self, **overrides: Any) -> None:
         """Run the bootstrap, again if need be."""
-        given = {"admin_password": ADMIN_PASSWORD, "region": "RegionOne", "endpoints": ENDPOINTS} | overrides
+        given: dict[str, Any] = {
+            "admin_password": ADMIN_PASSWORD,
+            "region": "RegionOne",
+            "endpoints": ENDPOINTS,
+            "public_url": PUBLIC_URL,
+        }
         with self.db.write() as tx:
-            bootstrap(tx, self.identity, public_url=PUBLIC_URL, **given)
+            bootstrap(tx, self.identity, **(given | overrides))
 
     def node(self, run_dir: Path | None = None) -> Node:
         """Another process of the cloud, on the same machine or on one with another run directory."""

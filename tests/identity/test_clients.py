@@ -1,0 +1,101 @@
+"""The official clients against a real server on the loopback interface."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import keystoneauth1.exceptions
+import openstack
+import pytest
+from cheroot.wsgi import Server
+from keystoneauth1 import session
+from keystoneauth1.identity import v3
+from keystoneclient.v3.client import Client
+
+from pileus.identity.routes import make_service
+from pileus.identity.settings import IdentitySettings
+from pileus.kernel.app import Dispatcher, make_app
+from pileus.kernel.clock import FakeClock, SystemClock
+from pileus.kernel.db import Database
+from tests.identity.conftest import ADMIN_PASSWORD, Cloud
+
+
+class Served:
+    """A cloud that answers on a port."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+        self.server = Server(("127.0.0.1", 0), self._app, numthreads=4)
+        self.server.prepare()
+        self.url = f"http://127.0.0.1:{self.server.bind_addr[1]}"
+        dispatcher = Dispatcher(cloud.db, cloud.policy, cloud.identity, self.url)
+        self.app = make_app(dispatcher, [make_service(cloud.identity)])
+        cloud.bootstrap(public_url=self.url)
+        self.thread = threading.Thread(target=self.server.serve, daemon=True)
+        self.thread.start()
+
+    def _app(self, environ, start_response):  # type: ignore[no-untyped-def]
+        return self.app(environ, start_response)
+
+    def session(self, password: str = ADMIN_PASSWORD, name: str = "admin", **scope: str) -> session.Session:
+        """A keystoneauth session of a user of the default domain."""
+        auth = v3.Password(f"{self.url}/identity", username=name, password=password, user_domain_id="default", **scope)
+        return session.Session(auth=auth)
+
+
+@pytest.fixture
+def served(sqlite: Database, settings: IdentitySettings, tmp_path: Path) -> Iterator[Served]:
+    cloud = Cloud(sqlite, settings, tmp_path / "run", FakeClock(SystemClock().now()))
+    served = Served(cloud)
+    yield served
+    served.server.stop()
+    served.thread.join(5)
+    cloud.generation.close()
+
+
+def test_keystoneclient(served: Served) -> None:
+    client = Client(session=served.session(project_name="admin", project_domain_id="default"))
+    project = client.projects.create("one", "default", description="d")
+    user = client.users.create("ann", domain="default", password="secret", default_project=project, email="a@b")
+    role = next(one for one in client.roles.list() if one.name == "member")
+    client.roles.grant(role, user=user, project=project)
+    assert client.roles.check(role, user=user, project=project)
+    assert [one.id for one in client.projects.list(user=user)] == [project.id]
+    assert client.users.get(user).email == "a@b"
+
+    mine = Client(session=served.session("secret", "ann"))
+    assert mine.session.get_project_id() == project.id, "the default project"
+    mine.users.update_password("secret", "better secret")
+    with pytest.raises(keystoneauth1.exceptions.Unauthorized):
+        served.session("secret", "ann").get_token()
+    assert served.session("better secret", "ann").get_token()
+
+    client.tokens.revoke_token(served.session("better secret", "ann").get_token())
+    client.projects.update(project, enabled=False)
+    client.projects.delete(project)
+    with pytest.raises(keystoneauth1.exceptions.NotFound):
+        client.projects.get(project)
+
+
+def test_openstacksdk(served: Served) -> None:
+    cloud = openstack.connection.Connection(
+        session=served.session(project_name="admin", project_domain_name="Default"), region_name="RegionOne"
+    )
+    domain = cloud.identity.create_domain(name="far")
+    project = cloud.identity.create_project(name="one", domain_id=domain.id, tags=["x"])
+    group = cloud.identity.create_group(name="crew", domain_id=domain.id)
+    user = cloud.identity.create_user(name="ann", domain_id=domain.id, password="secret")
+    role = cloud.identity.find_role("reader")
+    cloud.identity.assign_project_role_to_group(project, group, role)
+    cloud.identity.add_user_to_group(user, group)
+    assert cloud.identity.validate_group_has_project_role(project, group, role)
+    found = list(cloud.identity.role_assignments(user_id=user.id, effective=True))
+    assert [(one.scope["project"]["id"], one.role["id"]) for one in found] == [(project.id, role.id)]
+    assert cloud.identity.find_user("ann", domain_id=domain.id).id == user.id
+    assert {service.type for service in cloud.identity.services()} == {"identity", "image", "compute", "network"}
+    assert {endpoint.interface for endpoint in cloud.identity.endpoints()} == {"public", "internal", "admin"}
+    assert [region.id for region in cloud.identity.regions()] == ["RegionOne"]
+    assert cloud.get_user("admin").name == "admin"
+    cloud.identity.update_domain(domain, is_enabled=False)
+    cloud.identity.delete_domain(domain)
+    assert cloud.identity.find_project(project.id) is None
