@@ -4,6 +4,7 @@ It can stand beside other clouds on the machine. When it ends, nothing of it may
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -143,7 +144,7 @@ def traces(prefix: str, directory: Path) -> list[str]:
     found = [f"process {line}" for line in _lines("pgrep", "-af", f"{directory}/") if "pytest" not in line]
     found += [f"namespace {line}" for line in _lines("ip", "netns", "list") if line.startswith(f"{prefix}-")]
     links = (line.split(": ")[1] for line in _lines("ip", "-o", "link") if ": " in line)
-    found += [f"interface {name}" for name in links if name.startswith((f"{prefix}b-", f"{prefix}t", f"{prefix}-"))]
+    found += [f"interface {name}" for name in links if re.match(f"{prefix}[btdru][0-9a-f]{{11}}", name)]
     found += [f"rules {line}" for line in _lines("nft", "list", "tables") if f" {prefix}" in line]
     found += [f"mount {line}" for line in Path("/proc/mounts").read_text().splitlines() if str(directory) in line]
     return found

@@ -3,7 +3,10 @@
 from typing import Any
 
 from pileus.compute import routes as compute_routes
-from pileus.compute.api import TABLES as COMPUTE_TABLES
+from pileus.compute.flavors.routes import ROUTES as FLAVORS
+from pileus.compute.keypairs.routes import ROUTES as KEYPAIRS
+from pileus.compute.routes import bound
+from pileus.compute.servers.routes import ROUTES as SERVERS
 from pileus.hosts import routes as hosts_routes
 from pileus.hosts.routes import AgentApi
 from pileus.identity import routes as identity_routes
@@ -29,7 +32,11 @@ def services(cloud: Cloud, secret: str) -> tuple[Service[Any], ...]:
     return (
         identity_routes.make_service(cloud.identity),
         image_routes.make_service(cloud.images),
-        compute_routes.make_service(*(table(cloud.compute) for table in COMPUTE_TABLES)),
+        compute_routes.make_service(
+            bound(SERVERS, cloud.compute.servers),
+            bound(FLAVORS, cloud.flavors),
+            bound(KEYPAIRS, cloud.keypairs),
+        ),
         network_routes.make_service(cloud.networks),
         hosts_routes.make_service(agent_api),
     )

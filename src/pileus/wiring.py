@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from pileus.agent.api import Inventory, PowerState
-from pileus.compute import policy as compute_policy
+from pileus.compute.flavors import policy as flavors_policy
 from pileus.compute.flavors.service import Flavors
+from pileus.compute.keypairs import policy as keypairs_policy
 from pileus.compute.keypairs.service import Keypairs
-from pileus.compute.service import Compute
+from pileus.compute.policy import BASE as COMPUTE_BASE
+from pileus.compute.quotas.service import Quotas
+from pileus.compute.servers import policy as servers_policy
 from pileus.compute.servers.sagas import SAGAS as SERVER_SAGAS
 from pileus.compute.servers.service import Neighbours
+from pileus.compute.service import Compute
 from pileus.hosts.service import HostAddresses, Hosts
 from pileus.identity import policy as identity_policy
 from pileus.identity.generation import Generation
@@ -41,7 +45,10 @@ RULES: tuple[Rule, ...] = (
     *identity_policy.RULES,
     *image_policy.RULES,
     *network_policy.RULES,
-    *compute_policy.RULES,
+    *COMPUTE_BASE,
+    *servers_policy.RULES,
+    *flavors_policy.RULES,
+    *keypairs_policy.RULES,
 )
 
 
@@ -62,6 +69,8 @@ class Cloud:
     placement: Placement
     scheduler: Scheduler
     hosts: Hosts
+    flavors: Flavors
+    keypairs: Keypairs
     compute: Compute
 
     def close(self) -> None:
@@ -94,10 +103,14 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
     images = Images(settings.image, db, FileStore(settings.image.files_dir), clock)
     networks = Networks(db=db, clock=clock, settings=settings.network, hosts=hosts, nudges=nudges)
     scheduler = Scheduler(settings.scheduler, hosts, placement, clock)
+    identity = Identity(settings.identity, clock, db, policy, Generation(settings.site.run_dir))
+    flavors = Flavors(settings.compute, identity.projects, clock)
+    quotas = Quotas(settings.compute, identity.projects)
+    keypairs = Keypairs(settings.compute, quotas, clock)
     neighbours = Neighbours(
         images=images,
-        flavors=Flavors(clock),
-        keypairs=Keypairs(clock),
+        flavors=flavors,
+        keypairs=keypairs,
         networks=networks,
         hosts=hosts,
         placement=placement,
@@ -105,10 +118,9 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
         agents=agents,
     )
     compute = Compute.build(settings.compute, neighbours, sagas, clock)
-    identity = Identity(settings.identity, clock, db, policy, Generation(settings.site.run_dir))
     return Cloud(
         settings, clock, db, nudges, policy, sagas, agents, identity, images, networks, placement, scheduler, hosts,
-        compute,
+        flavors, keypairs, compute,
     )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from pileus.agent.api import Inventory
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """One host. Times are microseconds since the epoch.
 
-    `id` is the UUID that the API shows for its hypervisor and its service. `up`: its agent was heard lately.
+    `id` is the UUID that the API shows for its hypervisor and its service. `up`: its agent was heard lately,
+    and no administrator has declared the host to be down.
     """
 
     id: str
@@ -19,6 +20,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     availability_zone: str
     enabled: bool
     disabled_reason: str | None
+    forced_down: bool
     last_seen: int
     booted_at: int
     created_at: int

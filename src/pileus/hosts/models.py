@@ -16,6 +16,8 @@ host = sa.Table(
     sa.Column("availability_zone", Name(), nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False),
     sa.Column("disabled_reason", sa.String(255)),
+    # An administrator knows that the host is dead: it counts as down, whatever its agent says.
+    sa.Column("forced_down", sa.Boolean, nullable=False),
     sa.Column("last_seen", Timestamp, nullable=False),
     sa.Column("booted_at", Timestamp, nullable=False),
     sa.Column("created_at", Timestamp, nullable=False),

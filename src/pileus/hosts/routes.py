@@ -25,7 +25,10 @@ MAX_REPORT = 64 << 20
 class ImageData(Protocol):
     """The stored bytes of one image."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
 
     def read(self, start: int = 0) -> Iterator[bytes]:
         """The bytes from `start` on."""

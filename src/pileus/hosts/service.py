@@ -65,6 +65,7 @@ class Hosts:
                     "availability_zone": self._settings.availability_zone,
                     "enabled": True,
                     "disabled_reason": None,
+                    "forced_down": False,
                     "created_at": now,
                     **said,
                 },
@@ -85,6 +86,12 @@ class Hosts:
             raise NotFound(f"Compute host {name} could not be found.")
         return self.get(tx, name)
 
+    def set_forced_down(self, tx: Tx, name: str, forced_down: bool) -> Host:
+        """Declare a host to be down, or no longer. NotFound."""
+        if not store.update(tx, name, {"forced_down": forced_down}):
+            raise NotFound(f"Compute host {name} could not be found.")
+        return self.get(tx, name)
+
     def forget(self, tx: Tx, name: str) -> None:
         """Remove a host from the registry. If its agent still runs, its next report registers it anew."""
         store.delete(tx, name)
@@ -100,10 +107,11 @@ class Hosts:
             availability_zone=row.availability_zone,
             enabled=row.enabled,
             disabled_reason=row.disabled_reason,
+            forced_down=row.forced_down,
             last_seen=row.last_seen,
             booted_at=row.booted_at,
             created_at=row.created_at,
-            up=age <= self._settings.down_after * MICROSECONDS,
+            up=not row.forced_down and age <= self._settings.down_after * MICROSECONDS,
         )
 
 

@@ -14,7 +14,7 @@ class SiteSettings:
         "pl",
         "what the names of everything on a host begin with (interfaces, namespaces, rules, domains), so that two"
         " clouds can share a machine",
-        pattern="[a-z][a-z0-9]{1,3}",
+        pattern="[a-z][a-z0-9]{1,2}",
     )
     region: str = setting("RegionOne", "the region's name in the catalog")
     state_dir: Path = setting(

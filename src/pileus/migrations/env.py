@@ -1,13 +1,38 @@
 """Alembic's entry: runs revisions on the connection that it is given."""
 
+from typing import Any
+
+import sqlalchemy as sa
 from alembic import context
 
+from pileus.kernel.db import Json
 from pileus.migrations.tables import all_tables
+
+
+def render_item(kind: str, item: Any, autogen_context: Any) -> str | bool:
+    """Write our own column types by their names in a new revision."""
+    if kind != "type":
+        return False
+    if isinstance(item, Json):
+        autogen_context.imports.add("from pileus.kernel.db import Json")
+        return "Json()"
+    variant = getattr(item, "_variant_mapping", {}).get("mysql")
+    if isinstance(item, sa.String) and variant is not None:
+        charset = getattr(variant, "charset", None)
+        if charset == "ascii":
+            autogen_context.imports.add("from pileus.kernel.db import Uuid")
+            return "Uuid()"
+        if charset == "utf8mb4":
+            autogen_context.imports.add("from pileus.kernel.db import Name")
+            return f"Name({item.length})"
+    return False
+
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=all_tables(),
     render_as_batch=True,
+    render_item=render_item,
     compare_type=True,
     transaction_per_migration=False,
 )
