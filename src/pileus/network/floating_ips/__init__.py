@@ -1,0 +1,1 @@
+"""Floating IPs: external addresses that lead to ports."""

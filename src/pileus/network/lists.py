@@ -1,0 +1,258 @@
+"""Lists: every resource is filtered, sorted, paged and cut down to fields in the same way.
+
+Statements are built once per shape of query (which filters, which order, which scope) and reused with other values,
+because building one costs as much as running it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import sqlalchemy as sa
+
+from pileus.kernel.auth import Actor
+from pileus.kernel.clock import parse_iso
+from pileus.kernel.db import Row, Tx
+from pileus.kernel.errors import BadRequest
+from pileus.kernel.http import Query, parse_flag
+from pileus.kernel.paging import Page, keyset, next_link, parse_sort
+from pileus.network.errors import not_found
+
+Column = sa.ColumnElement[Any]
+Values = sa.BindParameter[Any]
+
+_RESERVED = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"})
+_ALL_ROWS = (1 << 31) - 1
+_MAX_PLANS = 500
+_DEFAULT_SORT = (("id", "asc"),)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One query parameter: `condition` makes the WHERE term from a parameter that holds the list of values."""
+
+    condition: Callable[[Values], Column]
+    convert: Callable[[str, str], Any] = lambda _name, text: text
+    type: sa.types.TypeEngine[Any] = field(default_factory=sa.String)
+
+
+def column_filter(column: sa.Column[Any]) -> Filter:
+    """Any of the values; boolean and integer columns take the texts that clients write for them."""
+    if isinstance(column.type, sa.Boolean):
+        return Filter(column.in_, parse_flag, sa.Boolean())
+    if isinstance(column.type, sa.Integer):
+        return Filter(column.in_, _integer, sa.Integer())
+    return Filter(column.in_)
+
+
+def _integer(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as err:
+        raise BadRequest(f"Invalid input for {name}. Reason: '{text}' is not an integer.") from err
+
+
+Special = Callable[[Sequence[str]], Column]
+"""A filter whose term depends on the values themselves (tags); statements with one are not reused."""
+
+
+@dataclass(frozen=True)
+class ListRequest:
+    """A parsed query string."""
+
+    filters: Mapping[str, list[Any]]
+    special: Mapping[str, list[str]]
+    sort: tuple[tuple[str, str], ...]
+    limit: int | None
+    marker: str | None
+    reverse: bool
+    fields: frozenset[str] | None
+
+
+def parse_fields(query: Query) -> frozenset[str] | None:
+    """The `fields=` parameters; None where there are none."""
+    fields = frozenset(name for name in query.all("fields") if name)
+    return fields or None
+
+
+class Listing:
+    """How one resource is listed.
+
+    `visible` is the WHERE term for callers who are no administrators, over the parameter `me` (their project).
+    """
+
+    def __init__(
+        self,
+        resource: str,
+        table: sa.Table,
+        visible: Callable[[Values], Column],
+        *,
+        columns: Mapping[str, sa.Column[Any]],
+        filters: Mapping[str, Filter] | None = None,
+        special: Mapping[str, Special] | None = None,
+    ) -> None:
+        self.resource = resource
+        self.table = table
+        named = {
+            "id": table.c.id,
+            "name": table.c.name,
+            "description": table.c.description,
+            "project_id": table.c.project_id,
+            "tenant_id": table.c.project_id,
+            "revision_number": table.c.revision_number,
+            **columns,
+        }
+        self._filters = {name: column_filter(column) for name, column in named.items()} | dict(filters or {})
+        self._special: dict[str, Special] = {**_tag_filters(table), **_time_filters(table), **(special or {})}
+        self._sortable = {name: column.name for name, column in named.items()}
+        self._sortable |= {"created_at": "created_at", "updated_at": "updated_at"}
+        self._columns: dict[str, Column] = {column.name: column for column in table.c}
+        self._me: Values = sa.bindparam("me", type_=sa.String())
+        self._visible = visible(self._me)
+        self._plans: dict[Any, sa.Select[Any]] = {}
+        self._one = sa.select(table).where(table.c.id == sa.bindparam("id"))
+        self._one_visible = self._one.where(self._visible)
+
+    def parse(self, query: Query) -> ListRequest:
+        """Parse a list's query string. BadRequest names what cannot be filtered or sorted by."""
+        filters: dict[str, list[Any]] = {}
+        special: dict[str, list[str]] = {}
+        for name, text in query.pairs:
+            if name in _RESERVED:
+                continue
+            key, value = _nested(name, text) if name == "fixed_ips" else (name, text)
+            if (known := self._filters.get(key)) is not None:
+                filters.setdefault(key, []).append(known.convert(key, value))
+            elif key in self._special:
+                special.setdefault(key, []).append(value)
+            else:
+                raise BadRequest(f"'{name}' is invalid attribute for filtering")
+        return ListRequest(
+            filters=filters,
+            special=special,
+            sort=parse_sort(
+                query.all("sort_key"), query.all("sort_dir"), self._sortable, _DEFAULT_SORT, default_direction="asc"
+            ),
+            limit=_limit(query.get("limit")),
+            marker=query.get("marker") or None,
+            reverse=query.flag("page_reverse"),
+            fields=parse_fields(query),
+        )
+
+    def by_name(self, name: str) -> ListRequest:
+        """The request for all things of one name."""
+        return self.parse(Query(urlencode({"name": name})))
+
+    def one(self, tx: Tx, actor: Actor, resource_id: str) -> Row:
+        """The row of one resource. NotFound if it is not there or not for the caller's eyes."""
+        if actor.is_admin:
+            row = tx.one(self._one, {"id": resource_id})
+        else:
+            row = tx.one(self._one_visible, {"id": resource_id, "me": actor.owner})
+        if row is None:
+            raise not_found(self.resource, resource_id)
+        return row
+
+    def rows(self, tx: Tx, actor: Actor, request: ListRequest) -> tuple[list[Row], bool]:
+        """One page of rows, and whether there are more in the direction of paging."""
+        marker: dict[str, Any] | None = None
+        if request.marker is not None and request.limit is not None:
+            marker = self.one(tx, actor, request.marker)._asdict()
+        statement = self._statement(request, marker, actor.is_admin)
+        limit = _ALL_ROWS - 1 if request.limit is None else request.limit
+        parameters: dict[str, Any] = {f"filter_{name}": values for name, values in request.filters.items()}
+        parameters["page_rows"] = limit + 1
+        if not actor.is_admin:
+            parameters["me"] = actor.owner
+        rows = list(tx.all(statement, parameters))
+        more = len(rows) > limit
+        rows = rows[:limit]
+        if request.reverse:
+            rows.reverse()
+        return rows, more
+
+    def _statement(self, request: ListRequest, marker: Mapping[str, Any] | None, everything: bool) -> sa.Select[Any]:
+        if marker is not None or request.special:
+            return self._build(request, marker, everything)
+        shape = (tuple(request.filters), request.sort, request.reverse, everything)
+        statement = self._plans.get(shape)
+        if statement is None:
+            statement = self._build(request, None, everything)
+            if len(self._plans) < _MAX_PLANS:
+                self._plans[shape] = statement
+        return statement
+
+    def _build(self, request: ListRequest, marker: Mapping[str, Any] | None, everything: bool) -> sa.Select[Any]:
+        statement = sa.select(self.table)
+        if not everything:
+            statement = statement.where(self._visible)
+        for name in request.filters:
+            known = self._filters[name]
+            values: Values = sa.bindparam(f"filter_{name}", expanding=True, type_=known.type)
+            statement = statement.where(known.condition(values))
+        for name, texts in request.special.items():
+            statement = statement.where(self._special[name](texts))
+        page = Page(limit=0, sort=request.sort, reverse=request.reverse)
+        ordered = keyset(statement, self._columns, page, marker)
+        return ordered.limit(sa.bindparam("page_rows", type_=sa.Integer()))
+
+
+def _nested(name: str, text: str) -> tuple[str, str]:
+    """`fixed_ips=ip_address=10.0.0.5` filters by `fixed_ips.ip_address`."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise BadRequest(f"Invalid input for {name}. Reason: '{text}' is not of the form key=value.")
+    return f"{name}.{key}", value
+
+
+def _limit(text: str | None) -> int | None:
+    """The page size; none, or 0, is everything."""
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise BadRequest(f"Invalid input for limit. Reason: '{text}' is not a number of at least 0.")
+    return min(int(text), _ALL_ROWS - 1) or None
+
+
+def _tag_filters(table: sa.Table) -> dict[str, Special]:
+    """tags: all of them; tags-any; not-tags: not all of them; not-tags-any: none of them. Commas separate tags."""
+
+    def has(tag: str) -> Column:
+        text = sa.type_coerce(table.c.tags, sa.Text)
+        quoted = '"' + tag.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return sa.func.length(sa.func.replace(text, quoted, "")) < sa.func.length(text)
+
+    def each(texts: Sequence[str]) -> list[Column]:
+        return [has(tag) for text in texts for tag in text.split(",")]
+
+    return {
+        "tags": lambda texts: sa.and_(*each(texts)),
+        "tags-any": lambda texts: sa.or_(*each(texts)),
+        "not-tags": lambda texts: sa.not_(sa.and_(*each(texts))),
+        "not-tags-any": lambda texts: sa.not_(sa.or_(*each(texts))),
+    }
+
+
+def _time_filters(table: sa.Table) -> dict[str, Special]:
+    def changed_since(texts: Sequence[str]) -> Column:
+        try:
+            return sa.and_(*(table.c.updated_at >= parse_iso(text) for text in texts))
+        except ValueError as err:
+            raise BadRequest(f"Invalid input for changed_since. Reason: {err}.") from err
+
+    return {"changed_since": changed_since}
+
+
+def page_links(url: str, query: Query, request: ListRequest, ids: Sequence[str], more: bool) -> list[dict[str, str]]:
+    """The links to the neighbouring pages; none for a list without `limit`."""
+    if request.limit is None or not ids:
+        return []
+    kept = [(key, value) for key, value in query.pairs if key != "page_reverse"]
+    links = []
+    if more or request.reverse:
+        links.append({"rel": "next", "href": next_link(url, kept, ids[-1])})
+    if (request.marker and not request.reverse) or (more and request.reverse):
+        back = [*kept, ("page_reverse", "True")]
+        links.append({"rel": "previous", "href": next_link(url, back, ids[0])})
+    return links

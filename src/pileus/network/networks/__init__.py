@@ -1,0 +1,1 @@
+"""Networks: layer 2 segments."""

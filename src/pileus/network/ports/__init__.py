@@ -1,0 +1,1 @@
+"""Ports: attachment points with a MAC, addresses and security groups."""

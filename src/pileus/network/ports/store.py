@@ -1,0 +1,187 @@
+"""Queries over ports, their addresses and their security groups."""
+
+import ipaddress
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from pileus.kernel.auth import Actor
+from pileus.kernel.db import Row, Tx
+from pileus.network.domain import DeviceOwner, FixedIp, Port
+from pileus.network.lists import Filter, Listing, ListRequest, Values
+from pileus.network.models import ip_allocation, network, port, port_security_group
+from pileus.network.rows import built, grouped, remove
+
+
+def visible(me: Values) -> sa.ColumnElement[bool]:
+    """Ports that a project may see: its own, and all those on its own networks."""
+    return sa.or_(
+        port.c.project_id == me, port.c.network_id.in_(sa.select(network.c.id).where(network.c.project_id == me))
+    )
+
+
+def _canonical(_name: str, text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text
+
+
+def _with_allocation(condition: Any) -> Any:
+    return lambda values: port.c.id.in_(sa.select(ip_allocation.c.port_id).where(condition(values)))
+
+
+def _part_of_address(texts: Sequence[str]) -> sa.ColumnElement[bool]:
+    terms = [ip_allocation.c.ip.contains(text, autoescape=True) for text in texts]
+    return port.c.id.in_(sa.select(ip_allocation.c.port_id).where(sa.or_(*terms)))
+
+
+def _in_group(groups: Values) -> sa.ColumnElement[bool]:
+    members = sa.select(port_security_group.c.port_id).where(port_security_group.c.security_group_id.in_(groups))
+    return port.c.id.in_(members)
+
+
+LISTING = Listing(
+    "port",
+    port,
+    visible,
+    columns={
+        "network_id": port.c.network_id,
+        "mac_address": port.c.mac,
+        "admin_state_up": port.c.admin_state_up,
+        "status": port.c.status,
+        "device_id": port.c.device_id,
+        "device_owner": port.c.device_owner,
+        "binding:host_id": port.c.host,
+        "binding:vnic_type": port.c.vnic_type,
+        "port_security_enabled": port.c.port_security_enabled,
+    },
+    filters={
+        "mac_address": Filter(port.c.mac.in_, lambda _name, text: text.lower()),
+        "fixed_ips.ip_address": Filter(_with_allocation(ip_allocation.c.ip.in_), _canonical),
+        "fixed_ips.subnet_id": Filter(_with_allocation(ip_allocation.c.subnet_id.in_)),
+        "security_groups": Filter(_in_group),
+    },
+    special={"fixed_ips.ip_address_substr": _part_of_address},
+)
+
+_ADDRESSES = (
+    sa.select(ip_allocation.c.port_id, ip_allocation.c.subnet_id, ip_allocation.c.ip)
+    .where(ip_allocation.c.port_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(ip_allocation.c.port_id, ip_allocation.c.position, ip_allocation.c.ip)
+)
+_GROUPS = (
+    sa.select(port_security_group.c.port_id, port_security_group.c.security_group_id)
+    .where(port_security_group.c.port_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(port_security_group.c.port_id, port_security_group.c.security_group_id)
+)
+_BY_IDS = sa.select(port).where(port.c.id.in_(sa.bindparam("ids", expanding=True)))
+_OF_DEVICES = (
+    sa.select(port)
+    .where(port.c.device_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(port.c.created_at, port.c.id)
+)
+_ON_NETWORK = sa.select(port).where(port.c.network_id == sa.bindparam("network"))
+_MAC_TAKEN = sa.select(port.c.id).where(port.c.network_id == sa.bindparam("network"), port.c.mac == sa.bindparam("mac"))
+
+
+def complete(tx: Tx, rows: Sequence[Row]) -> list[Port]:
+    """Ports from their rows, with addresses and security groups: two more queries for any number of them."""
+    if not rows:
+        return []
+    ids = {"ids": [row[0] for row in rows]}
+    fixed = grouped(tx.all(_ADDRESSES, ids), lambda row: FixedIp(row[1], row[2]))
+    groups = grouped(tx.all(_GROUPS, ids), lambda row: row[1])
+    return [built(Port, row, tuple(fixed.get(row[0], ())), tuple(groups.get(row[0], ()))) for row in rows]
+
+
+def get(tx: Tx, actor: Actor, port_id: str) -> Port:
+    """A port that the caller may see. NotFound else."""
+    return complete(tx, [LISTING.one(tx, actor, port_id)])[0]
+
+
+def page(tx: Tx, actor: Actor, request: ListRequest) -> tuple[list[Port], bool]:
+    """One page of ports, and whether there are more."""
+    rows, more = LISTING.rows(tx, actor, request)
+    return complete(tx, rows), more
+
+
+def find(tx: Tx, port_id: str) -> Port | None:
+    """A port whoever may see it."""
+    return by_ids(tx, [port_id]).get(port_id)
+
+
+def by_ids(tx: Tx, port_ids: Collection[str]) -> dict[str, Port]:
+    """Several ports."""
+    if not port_ids:
+        return {}
+    return {one.id: one for one in complete(tx, tx.all(_BY_IDS, {"ids": sorted(port_ids)}))}
+
+
+def of_devices(tx: Tx, device_ids: Collection[str]) -> list[Port]:
+    """The ports of servers or routers, oldest first."""
+    return complete(tx, tx.all(_OF_DEVICES, {"ids": sorted(device_ids)})) if device_ids else []
+
+
+def on_network(tx: Tx, network_id: str) -> list[Port]:
+    """All ports on a network."""
+    return complete(tx, tx.all(_ON_NETWORK, {"network": network_id}))
+
+
+def dhcp_port(tx: Tx, network_id: str) -> Port | None:
+    """The port of a network's DHCP server."""
+    found = complete(
+        tx, tx.all(_ON_NETWORK.where(port.c.device_owner == str(DeviceOwner.DHCP)), {"network": network_id})
+    )
+    return found[0] if found else None
+
+
+def goes_with_network(one: Port) -> bool:
+    """Whether a port does not keep its network from being deleted."""
+    return one.device_owner == DeviceOwner.DHCP
+
+
+def mac_taken(tx: Tx, network_id: str, mac: str) -> bool:
+    """Whether a port of the network has this MAC."""
+    return tx.one(_MAC_TAKEN, {"network": network_id, "mac": mac}) is not None
+
+
+def insert(tx: Tx, values: Mapping[str, Any]) -> None:
+    """Add a port."""
+    tx.execute(sa.insert(port), dict(values))
+
+
+def delete(tx: Tx, port_id: str) -> bool:
+    """Delete a port with its addresses and group memberships. Whether it was there."""
+    tx.execute(sa.delete(ip_allocation).where(ip_allocation.c.port_id == port_id))
+    tx.execute(sa.delete(port_security_group).where(port_security_group.c.port_id == port_id))
+    return remove(tx, port, port_id)
+
+
+def set_groups(tx: Tx, port_id: str, group_ids: Collection[str]) -> None:
+    """Make these, and no others, the port's security groups."""
+    tx.execute(sa.delete(port_security_group).where(port_security_group.c.port_id == port_id))
+    add_groups(tx, port_id, group_ids)
+
+
+def add_groups(tx: Tx, port_id: str, group_ids: Collection[str]) -> None:
+    """Put a port into security groups."""
+    if group_ids:
+        tx.execute(
+            sa.insert(port_security_group),
+            [{"port_id": port_id, "security_group_id": group} for group in sorted(group_ids)],
+        )
+
+
+def set_host(tx: Tx, device_id: str, host: str, status: str) -> None:
+    """Move all ports of a router to a host."""
+    tx.execute(sa.update(port).where(port.c.device_id == device_id).values(host=host, status=status))
+
+
+def set_status(tx: Tx, port_ids: Collection[str], status: str) -> None:
+    """Set what a host reported. This is an observation: the revision stays."""
+    if port_ids:
+        tx.execute(
+            sa.update(port).where(port.c.id.in_(sorted(port_ids)), port.c.status != status).values(status=status)
+        )

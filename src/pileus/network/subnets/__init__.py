@@ -1,0 +1,1 @@
+"""Subnets: blocks of addresses."""
