@@ -3,19 +3,23 @@
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
 import libvirt
+import msgspec
 import pytest
 
-from pileus.agent.api import PowerState
+from pileus.agent.api import DiskFile, PowerState
 from pileus.drivers.hypervisor.base import GuestRefused, Hypervisor
 from pileus.drivers.hypervisor.libvirt import Libvirt, LibvirtSettings
 from pileus.drivers.hypervisor.libvirt.daemon import OwnLibvirtd
 from pileus.drivers.hypervisor.libvirt.kvm import KvmVerdict
+from pileus.guest_image.builder import build
 from pileus.kernel.clock import SystemClock
 from tests.drivers.hypervisor.conformance import Conformance, OpenDriver, wait_for
 from tests.drivers.hypervisor.guests import plan_of
@@ -60,6 +64,7 @@ def make_driver(daemon: OwnLibvirtd, site: str = SITE, **settings: object) -> Li
         uri=uri,
         verdict=NO_KVM,
         revive=daemon.ensure_running,
+        disk_owner=daemon.qemu_owner,
     )
 
 
@@ -130,7 +135,7 @@ def test_guests_survive_the_death_of_libvirtd(daemon: OwnLibvirtd, open_driver: 
     heard: list[PowerState] = []
     driver.watch(lambda _guest, state: heard.append(state))
     driver.stop(plan.spec.id, 0)
-    wait_for(lambda: heard == [PowerState.SHUTDOWN])
+    wait_for(lambda: PowerState.SHUTDOWN in heard)
     driver.start(plan.spec.id)
     assert driver.power_state(plan.spec.id) is PowerState.RUNNING
 
@@ -158,7 +163,7 @@ def test_a_guest_whose_qemu_is_killed_is_reported_and_can_be_started(open_driver
     heard: list[PowerState] = []
     driver.watch(lambda _guest, state: heard.append(state))
     os.kill(qemu_pid(plan.spec.id), signal.SIGKILL)
-    wait_for(lambda: heard == [PowerState.SHUTDOWN])
+    wait_for(lambda: PowerState.SHUTDOWN in heard)
     driver.ensure_guest(plan)
     assert driver.power_state(plan.spec.id) is PowerState.RUNNING
 
@@ -169,6 +174,43 @@ def test_qemu_is_not_root(open_driver: OpenDriver, host_dir: Path) -> None:
     status = Path(f"/proc/{qemu_pid(plan.spec.id)}/status").read_text()
     uids = next(line for line in status.splitlines() if line.startswith("Uid:")).split()[1:]
     assert "0" not in uids
+
+
+def test_qemu_owns_a_guests_disk_and_not_the_base_that_guests_share(open_driver: OpenDriver, host_dir: Path) -> None:
+    plan = plan_of(host_dir)
+    disk = Path(plan.disks[0].path)
+    base = host_dir / "base.qcow2"
+    disk.rename(base)
+    base.chmod(0o644)
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, disk]
+    subprocess.run(command, check=True)
+    driver = open_driver()
+    driver.ensure_guest(plan)
+    assert driver.power_state(plan.spec.id) is PowerState.RUNNING
+    assert base.stat().st_uid == 0
+    assert disk.stat().st_uid == int(Path(f"/proc/{qemu_pid(plan.spec.id)}").stat().st_uid)
+
+
+def test_a_real_system_boots_writes_its_console_and_heeds_the_power_button(
+    open_driver: OpenDriver, host_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = Path(os.environ.get("PILEUS_GUEST_IMAGE") or tmp_path_factory.getbasetemp().parent / "guest-image")
+    image = build(home / "image", home / "packages", print)
+    plan = plan_of(host_dir, memory_mb=128)
+    files = {"kernel": image.kernel, "ramdisk": image.ramdisk, "root": image.root}
+    own = {role: Path(shutil.copy(path, host_dir / plan.spec.id / role)) for role, path in files.items()}
+    disks = tuple(
+        DiskFile(role=role, path=str(path), format="raw", size=path.stat().st_size)  # type: ignore[arg-type]
+        for role, path in own.items()
+    )
+    driver = open_driver()
+    driver.ensure_guest(msgspec.structs.replace(plan, disks=disks))
+    wait_for(lambda: "login:" in driver.console_log(plan.spec.id, 10), 120)
+    before = time.monotonic()
+    driver.stop(plan.spec.id, 60)
+    assert driver.power_state(plan.spec.id) is PowerState.SHUTDOWN
+    assert time.monotonic() - before < 50
+    assert "power button" in driver.console_log(plan.spec.id, None)
 
 
 def test_a_changed_plan_is_defined_and_an_equal_one_is_not(

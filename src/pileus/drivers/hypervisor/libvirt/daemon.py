@@ -40,6 +40,8 @@ _START_TIMEOUT = 30.0  # the first start probes QEMU, which takes seconds on a b
 _END_TIMEOUT = 5.0
 _LONGEST_SOCKET = 107  # bytes that the kernel allows
 
+# dynamic_ownership would give QEMU's user the base images that guests share, and with them the right to change
+# them. The driver gives it the guest's own files instead.
 _DAEMON_CONF = """\
 auth_unix_ro = "none"
 auth_unix_rw = "none"
@@ -53,7 +55,7 @@ stdio_handler = "file"
 security_driver = "none"
 cgroup_controllers = [ ]
 namespaces = [ ]
-remember_owner = 0
+dynamic_ownership = 0
 max_core = 0
 """
 
@@ -69,6 +71,14 @@ class OwnLibvirtd:
         self.socket = self._run / "libvirt-sock"
         self.uri = f"qemu+unix:///system?socket={self.socket}"
         self._pid_file = self._run / "libvirtd.pid"
+
+    @property
+    def qemu_owner(self) -> tuple[int, int]:
+        """User and group id that QEMU runs as: what a guest's own files must belong to."""
+        try:
+            return pwd.getpwnam(QEMU_USER).pw_uid, grp.getgrnam(QEMU_USER).gr_gid
+        except KeyError:
+            return _QEMU_UID, _QEMU_UID
 
     def running(self) -> bool:
         """Whether it runs and listens."""

@@ -22,6 +22,7 @@ _SCSI_MODELS = ("virtio-scsi", "lsilogic", "lsisas1068", "lsisas1078")
 _VIF_MODELS = ("virtio", "e1000", "e1000e", "ne2k_pci", "pcnet", "rtl8139")
 _VIDEO_MODELS = ("vga", "cirrus", "virtio", "bochs", "none")
 _IDE_SLOTS = 4
+_EMULATED_CPU = "Nehalem"  # x86-64-v2, which enterprise distributions need; qemu64 is less
 
 ET.register_namespace("pileus", NAMESPACE)
 
@@ -169,7 +170,7 @@ def _describe_cpu(root: ET.Element, traits: Traits) -> None:
         mode = "host-model" if traits.virt_type == "kvm" else "custom"
     if mode == "custom":
         cpu = _add(root, "cpu", mode="custom", match="exact")
-        _add(cpu, "model", traits.cpu_model or "qemu64", fallback="allow")
+        _add(cpu, "model", traits.cpu_model or _EMULATED_CPU, fallback="allow")
     else:
         _add(root, "cpu", mode=mode)
 

@@ -5,6 +5,7 @@ invisible here, so that clouds and other users share one libvirtd. The domain's 
 """
 
 import contextlib
+import os
 import platform
 import threading
 import xml.etree.ElementTree as ET
@@ -82,6 +83,7 @@ class Libvirt:
     """One site's guests under one libvirtd.
 
     `verdict` says whether KVM works; `revive` may start libvirtd when it cannot be reached.
+    `disk_owner` is the user and group id that guests' own disk files are given to; None where libvirtd does that.
     """
 
     def __init__(
@@ -93,11 +95,13 @@ class Libvirt:
         uri: str,
         verdict: KvmVerdict,
         revive: Callable[[], object] | None = None,
+        disk_owner: tuple[int, int] | None = None,
     ) -> None:
         self._settings = settings
         self._site = site
         self._clock = clock
         self._verdict = verdict
+        self._disk_owner = disk_owner
         self._watchers: list[Watcher] = []
         self._told: dict[str, PowerState] = {}  # libvirt reports a start as two events
         self._virt_type = _virt_type(settings, verdict)
@@ -140,6 +144,7 @@ class Libvirt:
 
     def ensure_guest(self, plan: GuestPlan) -> None:
         xml, digest = domain_xml(plan, self._traits)
+        self._give_disks(plan)
 
         def ensure(connection: libvirt.virConnect) -> None:
             domain = self._find(connection, plan.spec.id)
@@ -272,6 +277,17 @@ class Libvirt:
             if err.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN):
                 return None
             raise
+
+    def _give_disks(self, plan: GuestPlan) -> None:
+        """Let QEMU's user read and write what is this guest's alone: not kernels, which guests may share."""
+        if self._disk_owner is None:
+            return
+        for disk in plan.disks:
+            if disk.role not in ("kernel", "ramdisk"):
+                try:
+                    os.chown(disk.path, *self._disk_owner)
+                except FileNotFoundError as err:
+                    raise HypervisorFailed(f"the disk file {disk.path} is missing") from err
 
     def _check_machine(self, connection: libvirt.virConnect, plan: GuestPlan) -> None:
         """Refuse by its name a machine that QEMU does not have: a definition with it fails for odd reasons."""

@@ -23,7 +23,15 @@ def open_libvirt(settings: LibvirtSettings, site: SiteSettings, clock: Clock) ->
     if own is None:
         return Libvirt(settings, site.prefix, clock, uri=uri, verdict=verdict)
     own.ensure_running()
-    return Libvirt(settings, site.prefix, clock, uri=uri, verdict=verdict, revive=own.ensure_running)
+    return Libvirt(
+        settings,
+        site.prefix,
+        clock,
+        uri=uri,
+        verdict=verdict,
+        revive=own.ensure_running,
+        disk_owner=own.qemu_owner,
+    )
 
 
 def remove_site(settings: LibvirtSettings, site: SiteSettings, clock: Clock) -> None:

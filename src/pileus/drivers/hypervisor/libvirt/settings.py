@@ -25,8 +25,7 @@ class LibvirtSettings:
     )
     cpu_mode: str = setting(
         "auto",
-        "the processor that guests see, as libvirt names it; auto is host-model with KVM and, with emulation, a plain"
-        " 64-bit processor",
+        "the processor that guests see, as libvirt names it; auto is host-model with KVM and, with emulation, Nehalem",
         choices=("auto", "host-model", "host-passthrough", "maximum", "custom"),
     )
     cpu_model: str = setting(
