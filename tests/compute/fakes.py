@@ -18,7 +18,15 @@ from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, NotFound
 from pileus.kernel.ids import new_uuid
 from pileus.kernel.rpc import AgentRefused, AgentUnreachable
-from pileus.network.domain import PlannedNic, PortAddress, PortInfo, RequestedNic, SecurityGroupRef, Unplugged
+from pileus.network.domain import (
+    PlannedNic,
+    PortAddress,
+    PortInfo,
+    RequestedNic,
+    SecurityGroup,
+    SecurityGroupRef,
+    Unplugged,
+)
 
 tables = sa.MetaData()
 fake_port = sa.Table(
@@ -158,7 +166,8 @@ class FakeNetworks:
 
     def __init__(self, defaults: Sequence[str] = (NETWORK,)) -> None:
         self.defaults = list(defaults)
-        self.changed_groups: list[tuple[str, str | None, str | None]] = []
+        self.ports = FakePorts()
+        self.security_groups = FakeGroups()
 
     def check_requested(self, _tx: Tx, _actor: Actor, requested: Sequence[RequestedNic]) -> list[PlannedNic]:
         for nic in requested:
@@ -219,7 +228,7 @@ class FakeNetworks:
             found.setdefault(row.server_id, []).append(_port_info(row))
         return found
 
-    def wire(self, agents: Agents, host: str, server_id: str) -> None:
+    def wire(self, agents: Agents, host: str, server_id: str, *, again: bool = False) -> None:
         assert isinstance(agents, FakeHosts)
         there = agents.by_name[host]
         if there.silent:
@@ -234,20 +243,48 @@ class FakeNetworks:
         there = agents.by_name[host]
         if there.silent:
             raise AgentUnreachable(f"The agent of host {host} does not answer.")
-        there.taps.difference_update(port.port_id for port in ports)
+        with self.db.read() as tx:
+            plugged = {row.id for row in tx.all(sa.select(fake_port.c.id))}
+        there.taps.difference_update(port.port_id for port in ports if port.port_id not in plugged)
+
+    def settle(self, hosts: FakeHosts) -> None:
+        """What the network's loop does in time: hosts drop the taps of ports that are plugged no more."""
+        with self.db.read() as tx:
+            plugged = {row.id for row in tx.all(sa.select(fake_port.c.id))}
+        for host in hosts.by_name.values():
+            host.taps &= plugged
 
     def network_data(self, _tx: Tx, server_id: str) -> dict[str, Any]:
         return {"links": [], "networks": [], "services": [], "server": server_id}
 
-    def change_server_groups(
-        self, _tx: Tx, _actor: Actor, server_id: str, *, add: str | None = None, remove: str | None = None
-    ) -> None:
-        self.changed_groups.append((server_id, add, remove))
-
-    def server_groups(self, _tx: Tx, _actor: Actor, _server_id: str) -> list[dict[str, Any]]:
-        return [{"id": GROUPS["default"], "name": "default", "description": "", "rules": [], "tenant_id": "p"}]
-
     db: Any = None
+
+
+class FakePorts:
+    """Ports by themselves."""
+
+    def find(self, tx: Tx, port_id: str) -> Any:
+        row = tx.one(sa.select(fake_port).where(fake_port.c.id == port_id))
+        assert row is not None
+        return _Port(row.id, tuple(one for one in row.groups.split(",") if one))
+
+    def update(self, tx: Tx, port: Any, attributes: Any) -> Any:
+        groups = ",".join(attributes["security_groups"])
+        tx.execute(sa.update(fake_port).where(fake_port.c.id == port.id).values(groups=groups))
+        return self.find(tx, port.id)
+
+
+class FakeGroups:
+    """Security groups without rules."""
+
+    def get(self, _tx: Tx, _actor: Actor, group_id: str) -> Any:
+        names = {one: name for name, one in GROUPS.items()}
+        return SecurityGroup(group_id, "p", names[group_id], "", (), 0, 0, 0)
+
+
+class _Port(msgspec.Struct, frozen=True):
+    id: str
+    security_groups: tuple[str, ...]
 
 
 class _Id(msgspec.Struct, frozen=True):

@@ -244,7 +244,12 @@ def test_other_actions(world: World) -> None:
     assert output.json == {"output": f"line 8 of {server_id}\nline 9 of {server_id}"}
     assert world.act(server_id, "os-getConsoleOutput", {}).json["output"].count("\n") == 9
     assert world.act(server_id, "addSecurityGroup", {"name": "web"}).status_code == 202
-    assert world.networks.changed_groups == [(server_id, "web", None)]
+    assert world.act(server_id, "addSecurityGroup", {"name": "nothing"}).status_code == 404
+    groups = world.request("GET", f"/servers/{server_id}/os-security-groups").json["security_groups"]
+    assert [group["name"] for group in groups] == ["default", "web"]
+    assert world.act(server_id, "removeSecurityGroup", {"name": "default"}).status_code == 202
+    assert world.act(server_id, "removeSecurityGroup", {"name": "default"}).status_code == 404
+    assert world.show(server_id)["security_groups"] == [{"name": "web"}]
     assert world.act(server_id, "os-resetState", {"state": "error"}).status_code == 403
     assert world.act(server_id, "os-resetState", {"state": "error"}, as_="admin").status_code == 202
     assert world.show(server_id)["status"] == "ERROR"

@@ -72,6 +72,7 @@ class SagaWorld:
         self.services.compute.servers.sagas = self.world.sagas
         assert self.world.request("DELETE", f"/servers/{self._server_id}").status_code == 204
         self.world.run()
+        self.world.networks.settle(self.world.hosts)
 
     def close(self) -> None:
         self.db.close()

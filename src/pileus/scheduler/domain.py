@@ -18,7 +18,10 @@ class HostRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostView(msgspec.Struct):
-    """A host as the scheduler sees it. `free` is lowered by our own choices until the next snapshot."""
+    """A host as the scheduler sees it. `free` is lowered by our own choices until the next snapshot.
+
+    `score` is what the weighers make of it, without the image's share.
+    """
 
     name: str
     available: bool  # up and enabled
@@ -26,3 +29,4 @@ class HostView(msgspec.Struct):
     cached_images: frozenset[str]
     capacity: Mapping[str, int]
     free: dict[str, int]
+    score: float = 0.0

@@ -10,6 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol
 
 from pileus.agent.api import Inventory as HostInventory
@@ -62,39 +63,59 @@ class Usages(Protocol):
 
 @dataclass(frozen=True)
 class Filter:
-    """A reason to leave a host out, and how a refusal words it after a number of hosts."""
+    """A reason to leave a host out, and how a refusal words it after a number of hosts. `asked`: whether a request
+    gives the filter anything to do."""
 
     name: str
     removed: str
+    asked: Callable[[HostRequest], bool]
     keeps: Callable[[HostView, HostRequest], bool]
 
 
-def _has(resource_class: str) -> Callable[[HostView, HostRequest], bool]:
-    return lambda host, request: host.free.get(resource_class, 0) >= request.resources.get(resource_class, 0)
+def _has(resource_class: str) -> Filter:
+    return Filter(
+        resource_class,
+        f"without enough free {resource_class}",
+        lambda request: request.resources.get(resource_class, 0) > 0,
+        lambda host, request: host.free.get(resource_class, 0) >= request.resources[resource_class],
+    )
 
 
 FILTERS: tuple[Filter, ...] = (
-    Filter("RequestedHost", "not the requested host", lambda host, request: request.host in (None, host.name)),
-    Filter("ComputeFilter", "down or disabled", lambda host, _: host.available),
+    Filter(
+        "RequestedHost",
+        "not the requested host",
+        lambda request: request.host is not None,
+        lambda host, request: host.name == request.host,
+    ),
+    Filter("ComputeFilter", "down or disabled", lambda _: True, lambda host, _: host.available),
     Filter(
         "AvailabilityZoneFilter",
         "in another availability zone",
-        lambda host, request: request.availability_zone in (None, host.availability_zone),
+        lambda request: request.availability_zone is not None,
+        lambda host, request: host.availability_zone == request.availability_zone,
     ),
     Filter(
         "SameHostFilter",
         "without the servers of hint same_host",
-        lambda host, request: request.same_hosts is None or host.name in request.same_hosts,
+        lambda request: request.same_hosts is not None,
+        lambda host, request: host.name in (request.same_hosts or ()),
     ),
     Filter(
         "DifferentHostFilter",
         "with a server of hint different_host",
+        lambda request: bool(request.different_hosts),
         lambda host, request: host.name not in request.different_hosts,
     ),
-    Filter("RetryFilter", "refused it before", lambda host, request: host.name not in request.tried),
-    Filter(VCPU, "without enough free VCPU", _has(VCPU)),
-    Filter(MEMORY_MB, "without enough free MEMORY_MB", _has(MEMORY_MB)),
-    Filter(DISK_GB, "without enough free DISK_GB", _has(DISK_GB)),
+    Filter(
+        "RetryFilter",
+        "refused it before",
+        lambda request: bool(request.tried),
+        lambda host, request: host.name not in request.tried,
+    ),
+    _has(VCPU),
+    _has(MEMORY_MB),
+    _has(DISK_GB),
 )
 
 
@@ -123,6 +144,7 @@ class Scheduler:
                 chosen = self._choose(request)
             for name, amount in request.resources.items():
                 chosen.free[name] = chosen.free.get(name, 0) - amount
+            chosen.score = self._score(chosen)
             return chosen
 
     def forget(self) -> None:
@@ -137,6 +159,8 @@ class Scheduler:
         with db.read() as tx:
             usages = self._placement.usages(tx)
             self._views = [_view(host, usages.get(host.name, {})) for host in self._hosts.all(tx)]
+        for view in self._views:
+            view.score = self._score(view)
         self._taken_at = now
         return True
 
@@ -144,23 +168,38 @@ class Scheduler:
         hosts: Sequence[HostView] = self._views
         removed: list[tuple[Filter, int]] = []
         for one in FILTERS:
+            if not one.asked(request):
+                continue
             kept = [host for host in hosts if one.keeps(host, request)]
             if len(kept) < len(hosts):
                 removed.append((one, len(hosts) - len(kept)))
             hosts = kept
         if not hosts:
             raise NoValidHost(_refusal(len(self._views), removed))
-        best = heapq.nlargest(self.settings.host_subset_size, hosts, key=lambda host: self._score(host, request))
-        return random.choice(best)  # noqa: S311 - spreads load, guards nothing
+        return random.choice(self._best(hosts, request))  # noqa: S311 - spreads load, guards nothing
 
-    def _score(self, host: HostView, request: HostRequest) -> float:
+    def _best(self, hosts: Sequence[HostView], request: HostRequest) -> list[HostView]:
+        """The hosts with the highest scores. The image adds the same to each that holds it, so that the best of those
+        and the best of all are enough to compare."""
+        size, extra = self.settings.host_subset_size, self.settings.image_weight_multiplier
+        best = heapq.nlargest(size, hosts, key=_SCORE)
+        image = request.image_checksum
+        if image is None:
+            return best
+        holding = heapq.nlargest(size, [host for host in hosts if image in host.cached_images], key=_SCORE)
+        both = {host.name: host for host in (*holding, *best)}.values()
+        return heapq.nlargest(size, both, key=lambda host: host.score + extra * (image in host.cached_images))
+
+    def _score(self, host: HostView) -> float:
         settings = self.settings
         return (
             settings.ram_weight_multiplier * _share(host, MEMORY_MB)
             + settings.cpu_weight_multiplier * _share(host, VCPU)
             + settings.disk_weight_multiplier * _share(host, DISK_GB)
-            + settings.image_weight_multiplier * (request.image_checksum in host.cached_images)
         )
+
+
+_SCORE = attrgetter("score")
 
 
 def _share(host: HostView, resource_class: str) -> float:

@@ -74,11 +74,11 @@ def reset_state(call: Call, svc: Servers, tx: Tx, server: Server) -> None:
 
 
 def add_group(call: Call, svc: Servers, tx: Tx, server: Server) -> None:
-    svc.change_group(tx, call.actor, server, add=call.body.group.name)
+    svc.add_group(tx, call.actor, server, call.body.group.name)
 
 
 def remove_group(call: Call, svc: Servers, tx: Tx, server: Server) -> None:
-    svc.change_group(tx, call.actor, server, remove=call.body.group.name)
+    svc.remove_group(tx, call.actor, server, call.body.group.name)
 
 
 def console_output(call: Call, svc: Servers) -> dict[str, Any]:

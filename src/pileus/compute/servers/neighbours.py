@@ -7,7 +7,15 @@ import msgspec
 
 from pileus.kernel.auth import Actor
 from pileus.kernel.db import Tx
-from pileus.network.domain import PlannedNic, PortInfo, RequestedNic, SecurityGroupRef, Unplugged
+from pileus.network.domain import (
+    PlannedNic,
+    Port,
+    PortInfo,
+    RequestedNic,
+    SecurityGroup,
+    SecurityGroupRef,
+    Unplugged,
+)
 from pileus.scheduler.service import KnownHost
 
 
@@ -121,8 +129,33 @@ class HasId(Protocol):
     def id(self) -> str: ...
 
 
+class Ports(Protocol):
+    """Ports, as far as compute changes them besides plugging."""
+
+    def find(self, tx: Tx, port_id: str) -> Port:
+        """A port. NotFound."""
+        ...
+
+    def update(self, tx: Tx, port: Port, attributes: Mapping[str, Any]) -> Port:
+        """Change a port; `attributes` under Neutron's names."""
+        ...
+
+
+class SecurityGroups(Protocol):
+    """Security groups, as far as compute shows them."""
+
+    def get(self, tx: Tx, actor: Actor, group_id: str) -> SecurityGroup:
+        """A group that the actor may see. NotFound."""
+        ...
+
+
 class Networks(Protocol):
     """The network service's face for compute."""
+
+    @property
+    def ports(self) -> Ports: ...
+    @property
+    def security_groups(self) -> SecurityGroups: ...
 
     def check_requested(self, tx: Tx, actor: Actor, requested: Sequence[RequestedNic]) -> list[PlannedNic]:
         """The interfaces, checked and with their ports' ids minted. BadRequest, Conflict or Forbidden."""
@@ -159,25 +192,14 @@ class Networks(Protocol):
         """The ports of servers; a server without ports may be left out."""
         ...
 
-    def wire(self, agents: Agents, host: str, server_id: str) -> None:
-        """Make the host carry what the server's ports need."""
+    def wire(self, agents: Agents, host: str, server_id: str, *, again: bool = False) -> None:
+        """Make the host carry what the server's ports need. `again`: also what it carried before (it was restarted)."""
         ...
 
     def unwire(self, agents: Agents, host: str, ports: Sequence[Unplugged]) -> None:
-        """Make the host carry the ports no longer."""
+        """Make the host carry the ports no longer. They must be unplugged."""
         ...
 
     def network_data(self, tx: Tx, server_id: str) -> dict[str, Any]:
         """network_data.json of a server."""
-        ...
-
-    def change_server_groups(
-        self, tx: Tx, actor: Actor, server_id: str, *, add: str | None = None, remove: str | None = None
-    ) -> None:
-        """Add or remove one security group (name or id) on all ports of a server. NotFound if there is no such group,
-        or none of the ports has the one to remove."""
-        ...
-
-    def server_groups(self, tx: Tx, actor: Actor, server_id: str) -> list[dict[str, Any]]:
-        """The security groups of a server's ports, with rules, as Nova shows them."""
         ...

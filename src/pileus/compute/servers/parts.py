@@ -8,7 +8,7 @@ from pileus.compute.servers.actions import load
 from pileus.compute.servers.domain import Server
 from pileus.compute.servers.policy import ACTION_EVENT_DETAILS, ACTION_EVENTS
 from pileus.compute.servers.service import Servers
-from pileus.compute.servers.views import ACTION_VIEW, addresses, render_event, render_interface
+from pileus.compute.servers.views import ACTION_VIEW, addresses, render_event, render_group, render_interface
 from pileus.kernel.clock import parse_iso
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, NotFound
@@ -166,7 +166,7 @@ def delete_tags(call: Call, svc: Servers) -> None:
 def list_groups(call: Call, svc: Servers) -> dict[str, Any]:
     with call.read() as tx:
         server = load(call, svc, tx)
-        return {"security_groups": svc.neighbours.networks.server_groups(tx, call.actor, server.id)}
+        return {"security_groups": [render_group(group) for group in svc.groups(tx, call.actor, server)]}
 
 
 def list_interfaces(call: Call, svc: Servers) -> dict[str, Any]:

@@ -140,11 +140,20 @@ def claim_host(ctx: Ctx) -> Json:
 
 
 def release_claim(ctx: Ctx) -> None:
-    """Give back the host's resources and the ports."""
+    """Give back the host's resources and the ports, and have the host drop those that it carried: they were unplugged
+    by the undo of `network`, and if they still are plugged then it never carried them."""
     servers = _servers(ctx)
+    networks = servers.neighbours.networks
+    host = ctx.results["claim"]["host"] if "claim" in ctx.results else None
+    ports = [Unplugged(port_id=nic.port_id, network_id=nic.network_id, host=host or "") for nic in _nics(ctx)]
+    with ctx.db.read() as tx:
+        plugged = bool(servers.ports(tx, [ctx.resource]).get(ctx.resource))
+    if host is not None and ports and not plugged:
+        ctx.host = host
+        _unless_down(ctx, host, lambda: networks.unwire(servers.neighbours.agents, host, ports))
 
     def work(tx: Tx) -> None:
-        servers.neighbours.networks.unplug(tx, ctx.resource)
+        networks.unplug(tx, ctx.resource)
         servers.neighbours.placement.release(tx, ctx.resource)
         _change(ctx, tx, {"host": None, "availability_zone": None})
 
@@ -161,13 +170,14 @@ def wire_ports(ctx: Ctx) -> Json:
     return None
 
 
-def unwire_ports(ctx: Ctx) -> None:
-    """Make the host carry them no longer."""
-    host = ctx.host = ctx.results["claim"]["host"]
-    neighbours = _servers(ctx).neighbours
-    ports = [Unplugged(port_id=nic.port_id, network_id=nic.network_id, host=host) for nic in _nics(ctx)]
-    if ports:
-        _unless_down(ctx, host, lambda: neighbours.networks.unwire(neighbours.agents, host, ports))
+def unplug_ports(ctx: Ctx) -> None:
+    """Give the ports back. The host is told next, by the undo of `claim`: it drops only what is unplugged."""
+    networks = _servers(ctx).neighbours.networks
+
+    def work(tx: Tx) -> None:
+        networks.unplug(tx, ctx.resource)
+
+    ctx.write(work)
 
 
 def prepare_disks(ctx: Ctx) -> Json:
@@ -356,7 +366,7 @@ def _restore(ctx: Ctx, host: str) -> None:
         boot, _ = store.boot_of(tx, ctx.resource)
         metadata = servers.metadata_of(tx, server)
     if metadata.addresses:
-        neighbours.networks.wire(neighbours.agents, host, ctx.resource)
+        neighbours.networks.wire(neighbours.agents, host, ctx.resource, again=True)
     _call(ctx, host, "PUT", f"/metadata/{ctx.resource}", metadata)
     _call(ctx, host, "PUT", f"/disks/{ctx.resource}", specs.disks_spec(server, boot), _SLOW_CALL)
 
@@ -412,7 +422,7 @@ def _fault(ctx: Ctx, failure: Failure, message: str) -> Fault:
 
 _BUILD_STEPS = (
     Step("claim", do=claim_host, undo=release_claim, retry=_CLAIM, event="conductor_schedule_and_build_instances"),
-    Step("network", do=wire_ports, undo=unwire_ports, event="compute_allocate_network"),
+    Step("network", do=wire_ports, undo=unplug_ports, event="compute_allocate_network"),
     Step("disks", do=prepare_disks, undo=remove_disks, retry=_DISKS, event="compute_prepare_disks"),
     Step("guest", do=ensure_guest, undo=ensure_no_guest, retry=_GUEST, event="compute__do_build_and_run_instance"),
 )

@@ -1,6 +1,6 @@
 """Business rules of servers. What takes longer than a request is a saga: see `sagas`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from pileus.kernel.fields import UNSET, UnsetType
 from pileus.kernel.paging import Page
 from pileus.kernel.rpc import AgentRefused, AgentUnreachable
 from pileus.kernel.saga import Action, ActionEvent, Sagas, actions, events, find_action
-from pileus.network.domain import PortInfo
+from pileus.network.domain import PortInfo, SecurityGroup
 from pileus.placement.service import Placement
 from pileus.scheduler.service import Scheduler
 
@@ -239,12 +239,37 @@ class Servers:
         """Say that a server is in `state` and that nothing is being done with it."""
         self._change(tx, server, {"vm_state": state, "task_state": None, "fault": None})
 
-    def change_group(
-        self, tx: Tx, actor: Actor, server: Server, *, add: str | None = None, remove: str | None = None
+    def add_group(self, tx: Tx, actor: Actor, server: Server, name: str) -> None:
+        """Add a security group (by name or id) to all ports of a server."""
+        self._change_groups(tx, actor, server, name, lambda ids, group: [*ids, group] if group not in ids else ids)
+
+    def remove_group(self, tx: Tx, actor: Actor, server: Server, name: str) -> None:
+        """Remove a security group (by name or id) from all ports of a server. NotFound if none has it."""
+        self._change_groups(tx, actor, server, name, lambda ids, group: [one for one in ids if one != group])
+
+    def groups(self, tx: Tx, actor: Actor, server: Server) -> list[SecurityGroup]:
+        """The security groups of a server's ports, with their rules."""
+        ports = self.ports(tx, [server.id]).get(server.id, ())
+        ids = dict.fromkeys(group.id for port in ports for group in port.security_groups)
+        return [self.neighbours.networks.security_groups.get(tx, actor, group_id) for group_id in ids]
+
+    def _change_groups(
+        self, tx: Tx, actor: Actor, server: Server, name: str, change: Callable[[list[str], str], list[str]]
     ) -> None:
-        """Add or remove a security group (by name or id) on all ports of a server."""
         self._allow(actor, server, domain.CHANGE_GROUPS)
-        self.neighbours.networks.change_server_groups(tx, actor, server.id, add=add, remove=remove)
+        networks = self.neighbours.networks
+        try:
+            (group,) = networks.resolve_security_groups(tx, actor, [name])
+        except BadRequest as err:
+            raise NotFound(f"Security group {name} not found for project {actor.owner}.") from err
+        ports = [networks.ports.find(tx, one.id) for one in self.ports(tx, [server.id]).get(server.id, ())]
+        changes = [(port, change(list(port.security_groups), group.id)) for port in ports]
+        present = any(group.id in port.security_groups for port in ports)
+        if not present and not any(group.id in ids for _, ids in changes):
+            raise NotFound(f"Security group {name} not associated with the instance {server.id}")
+        for port, ids in changes:
+            if ids != list(port.security_groups):
+                networks.ports.update(tx, port, {"security_groups": ids})
         self._change(tx, server, {})
 
     # --- acting ---------------------------------------------------------------------------------------------
