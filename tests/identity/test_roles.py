@@ -1,5 +1,7 @@
 """Roles, implications, assignments."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -132,6 +134,22 @@ def test_effective_assignments(any_cloud: Cloud) -> None:
         "include_subtree",
     ):
         assert cloud.call("GET", f"/role_assignments?{wrong}", token=cloud.admin).status_code == 400, wrong
+
+
+def test_the_same_grant_at_the_same_moment(any_cloud: Cloud) -> None:
+    cloud = any_cloud
+    project, user = cloud.make("project", name="one"), cloud.make("user", name="ann")
+    path = f"/projects/{project['id']}/users/{user['id']}/roles/{cloud.role('member')}"
+    start = threading.Barrier(6)
+
+    def grant() -> int:
+        start.wait()
+        return cloud.call("PUT", path, token=cloud.admin).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = [future.result() for future in [pool.submit(grant) for _ in range(6)]]
+    assert answers == [204] * 6
+    assert len(cloud.ok("GET", f"/role_assignments?user.id={user['id']}")["role_assignments"]) == 1
 
 
 def test_domain_roles_do_not_count_themselves(cloud: Cloud) -> None:

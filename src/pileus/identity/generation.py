@@ -14,7 +14,8 @@ import fcntl
 import mmap
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -23,16 +24,18 @@ from pileus.identity.models import generation as table
 from pileus.kernel.clock import Clock
 from pileus.kernel.db import Database, Tx
 
-_SIZE = 8
+_SIZE = 16
+_GENERATION, _FOLLOWED = 0, 1  # the file's cells: the machine's counter, and the database's that it has caught up with
 _ROW = 1
 FILE = "identity.generation"
 POLL_SECONDS = 1.0
+_VALUE = sa.select(table.c.value).where(table.c.id == _ROW)
 
 
 class Generation:
     """The machine's counter in `run_dir`, followed by every process that has the same directory.
 
-    Thread-safe. May be made before a fork: the mapping is shared.
+    Thread-safe. Make it after forking: forked copies would not exclude each other.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -47,14 +50,36 @@ class Generation:
     @property
     def value(self) -> int:
         """The present generation."""
-        return self._cells[0]
+        return self._cells[_GENERATION]
 
-    def bump(self) -> None:
-        """Begin a new generation on this machine."""
+    def bump(self, reached: int = 0) -> None:
+        """Begin a new generation on this machine. `reached`: the database's generation that this accounts for.
+
+        Commits that advance the database's generation follow one another in its order, so whoever has seen the
+        outcome of one has seen those before it.
+        """
+        with self._exclusive():
+            self._cells[_GENERATION] += 1
+            self._cells[_FOLLOWED] = max(self._cells[_FOLLOWED], reached)
+
+    def follow(self, value: int) -> None:
+        """Begin a new generation unless this machine has caught up with the database's `value` already.
+
+        A smaller value means another database, and counts as new too.
+        """
+        if self._cells[_FOLLOWED] == value:
+            return
+        with self._exclusive():
+            if self._cells[_FOLLOWED] != value:
+                self._cells[_GENERATION] += 1
+                self._cells[_FOLLOWED] = value
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
         with self._lock:  # flock() does not keep the threads of one process apart
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             try:
-                self._cells[0] += 1
+                yield
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
 
@@ -62,7 +87,8 @@ class Generation:
         """Begin a new generation everywhere once `tx` is committed. To be called within every change that matters."""
         if not tx.changed(sa.update(table).where(table.c.id == _ROW).values(value=table.c.value + 1)):
             tx.execute(sa.insert(table).values(id=_ROW, value=1))
-        tx.after_commit(self.bump)
+        value: int = tx.scalar(_VALUE)
+        tx.after_commit(lambda: self.bump(value))
 
     def close(self) -> None:
         """Unmap the file."""
@@ -72,29 +98,25 @@ class Generation:
 
 
 class Watch:
-    """Follows the database's generation: `look` reads it at most once a second, on the thread that asks.
+    """Lets the machine's generation follow the database's: `look` reads it once a second, on the thread that asks.
 
     Needs no thread of its own, so a process that serves nobody also asks nothing.
     """
 
-    def __init__(self, db: Database, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(self, db: Database, clock: Clock, generation: Generation) -> None:
         self._db = db
         self._clock = clock
-        self._changed = changed
+        self._generation = generation
         self._lock = threading.Lock()
         self._next = float("-inf")
-        self._seen: int | None = None
 
     def look(self) -> None:
-        """Call `changed` if the database's generation is another one than a second ago."""
+        """Read the database's generation if the last look was a second ago."""
         if self._clock.monotonic() < self._next or not self._lock.acquire(blocking=False):
             return
         try:
             with self._db.read() as tx:
-                value = tx.scalar(sa.select(table.c.value).where(table.c.id == _ROW))
-            if value != self._seen and self._seen is not None:
-                self._changed()
-            self._seen = value or 0
+                self._generation.follow(tx.scalar(_VALUE) or 0)
             self._next = self._clock.monotonic() + POLL_SECONDS
         finally:
             self._lock.release()

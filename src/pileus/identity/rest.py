@@ -19,7 +19,7 @@ T = TypeVar("T", bound=Thing)
 
 PREFIX = "/identity/v3"
 _COMPARATORS = ("contains", "icontains", "startswith", "istartswith", "endswith", "iendswith")
-_NEVER_EXTRA = frozenset({"id", "links"})
+_NEVER_EXTRA = frozenset({"id", "links", "password", "original_password"})
 
 
 def NameText(maximum: int) -> Any:  # noqa: N802 - a type, like fields.Text
@@ -28,6 +28,7 @@ def NameText(maximum: int) -> Any:  # noqa: N802 - a type, like fields.Text
 
 
 LongText = Text(maximum=None)
+Id = Text(minimum=1, maximum=36)
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -58,10 +59,13 @@ class Attributes(Body):
             raise BadRequest("The body holds a NUL character, which cannot be stored.")
         known = {param.name: getattr(struct, param.attr) for param in self.params}
         everything = msgspec.json.decode(data)[self._wrapper]
+        sent_id = everything.get("id")
+        if sent_id is not None and (not isinstance(sent_id, str) or not 0 < len(sent_id) <= 255):
+            raise BadRequest("An id is a text of 1 to 255 characters.")
         return Sent(
             {name: value for name, value in known.items() if value is not UNSET},
             {name: value for name, value in everything.items() if name not in self._names | _NEVER_EXTRA},
-            everything.get("id"),
+            sent_id,
         )
 
 

@@ -118,6 +118,29 @@ class Rows(Generic[T]):
             raise Conflict(f"The {self.noun} refers to something that was deleted, or is still in use.") from err
 
 
+def add_once(tx: Tx, table: sa.Table, **values: Any) -> bool:
+    """Insert a row of a table of pairs; False if it is there already, or comes to be at the same moment.
+
+    Conflict if what it refers to was deleted meanwhile.
+    """
+    here = [table.c[column.name] == values[column.name] for column in table.primary_key.columns]
+    if tx.one(sa.select(sa.literal(1)).select_from(table).where(*here)) is not None:
+        return False
+    try:
+        with tx.connection.begin_nested():
+            tx.execute(sa.insert(table).values(**values))
+    except sa.exc.IntegrityError as err:
+        if is_duplicate(err):
+            return False
+        raise Conflict("What this refers to was deleted meanwhile.") from err
+    return True
+
+
+def hold(tx: Tx, table: sa.Table, thing_id: str) -> bool:
+    """Keep a row from being deleted until the transaction ends; False if it is gone."""
+    return tx.one(sa.select(table.c.id).where(table.c.id == thing_id).with_for_update(read=True)) is not None
+
+
 def _alike(column: sa.ColumnElement[Any], comparator: str, text: str) -> sa.ColumnElement[bool]:
     # LIKE folds case on SQLite and not on the others; these functions compare exactly everywhere.
     if comparator.startswith("i"):

@@ -99,27 +99,28 @@ def set_tags(tx: Tx, project_id: str, tags: Sequence[str]) -> None:
 
 def delete(tx: Tx, project_id: str) -> None:
     """Delete a project that has nothing below it, and what refers to it."""
+    PROJECTS.delete(tx, project_id)  # first: it waits for who is granting a role on it, and then finds that too
     _forget(tx, [project_id])
-    PROJECTS.delete(tx, project_id)
 
 
 def delete_domain(tx: Tx, domain_id: str) -> None:
     """Delete a domain and all its projects, users, groups and roles, with everything that they hold."""
-    held = {
-        kind: sa.select(table.c.id).where(table.c.domain_id == domain_id)
-        for kind, table in (("user", models.user), ("group", models.group))
-    }
-    held_by = models.assignment.c.actor_id
-    tx.execute(sa.delete(models.assignment).where(sa.or_(held_by.in_(held["user"]), held_by.in_(held["group"]))))
-    tx.execute(sa.delete(models.credential).where(models.credential.c.user_id.in_(held["user"])))
+    actors = [
+        row.id
+        for table in (models.user, models.group)
+        for row in tx.all(sa.select(table.c.id).where(table.c.domain_id == domain_id))
+    ]
     inside = [row.id for row in tx.all(sa.select(_project.c.id).where(_project.c.domain_id == domain_id))]
-    _forget(tx, [*inside, domain_id])
     for table in (models.user, models.group, models.role):
         tx.execute(sa.delete(table).where(table.c.domain_id == domain_id))
     # Cut loose from each other first: MariaDB checks each row's references as it goes.
     tx.execute(sa.update(_project).where(_project.c.namespace == domain_id).values(parent_id=None, domain_id=None))
     tx.execute(sa.delete(_project).where(_project.c.namespace == domain_id))
     PROJECTS.delete(tx, domain_id)
+    for ids in _chunks(actors):
+        tx.execute(sa.delete(models.assignment).where(models.assignment.c.actor_id.in_(ids)))
+        tx.execute(sa.delete(models.credential).where(models.credential.c.user_id.in_(ids)))
+    _forget(tx, [*inside, domain_id])
 
 
 def _forget(tx: Tx, project_ids: Sequence[str]) -> None:

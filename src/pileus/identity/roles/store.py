@@ -8,8 +8,9 @@ import sqlalchemy as sa
 
 from pileus.identity import models
 from pileus.identity.domain import SYSTEM, Assignment, Project, Role
-from pileus.identity.rows import Rows
+from pileus.identity.rows import Rows, add_once, hold
 from pileus.kernel.db import Tx
+from pileus.kernel.errors import Conflict
 
 ROLES = Rows(models.role, Role, "role")
 _implied, _held, _membership, _project = models.implied_role, models.assignment, models.membership, models.project
@@ -42,9 +43,7 @@ def implications(tx: Tx) -> list[tuple[str, str]]:
 
 def imply(tx: Tx, prior_id: str, implied_id: str) -> None:
     """Let one role imply another; again changes nothing."""
-    here = sa.and_(_implied.c.prior_role_id == prior_id, _implied.c.implied_role_id == implied_id)
-    if tx.one(sa.select(_implied).where(here)) is None:
-        tx.execute(sa.insert(_implied).values(prior_role_id=prior_id, implied_role_id=implied_id))
+    add_once(tx, _implied, prior_role_id=prior_id, implied_role_id=implied_id)
 
 
 def no_longer_imply(tx: Tx, prior_id: str, implied_id: str) -> bool:
@@ -54,11 +53,14 @@ def no_longer_imply(tx: Tx, prior_id: str, implied_id: str) -> bool:
 
 
 def assign(tx: Tx, assignment: Assignment) -> bool:
-    """Add an assignment; False if it is there already."""
-    if is_assigned(tx, assignment):
-        return False
-    tx.execute(sa.insert(_held).values(**msgspec.structs.asdict(assignment)))
-    return True
+    """Add an assignment; False if it is there already. Conflict if user, group or target was deleted meanwhile."""
+    actors = models.user if assignment.actor_kind == "user" else models.group
+    ends = [(actors, assignment.actor_id)]
+    if assignment.target_kind != SYSTEM:
+        ends.append((_project, assignment.target_id))
+    if not all(hold(tx, table, thing_id) for table, thing_id in ends):
+        raise Conflict("The user, group or target of the assignment was deleted meanwhile.")
+    return add_once(tx, _held, **msgspec.structs.asdict(assignment))
 
 
 def is_assigned(tx: Tx, assignment: Assignment) -> bool:

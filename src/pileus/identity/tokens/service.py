@@ -57,7 +57,7 @@ class Tokens:
         self._roles = roles
         self._keys = KeyRepository(settings.token_keys)
         self._cache = Cache(settings.cached_tokens)
-        self._watch = Watch(db, clock, generation.bump)
+        self._watch = Watch(db, clock, generation)
 
     # --- verifying -------------------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ class Tokens:
         self._watch.look()
         generation = self._generation.value
         now = self._clock.now()
-        digest = hashlib.blake2b(token.encode(), digest_size=16).digest()
+        digest = _digest(token)
         known = self._cache.get(digest, generation, now)
         if known is not None:
             return known
@@ -136,6 +136,7 @@ class Tokens:
         token that is given in place of a password is not valid.
         """
         user, methods, parent = self._identify(request.identity)
+        generation = self._generation.value
         with self._db.read() as tx:
             place = self._place(tx, user, given(request.scope))
             now = self._clock.now() // MICROSECONDS * MICROSECONDS
@@ -154,7 +155,9 @@ class Tokens:
             verified = self._resolve(tx, claims)
         if verified is None:
             raise Unauthorized(_no_access(user, place))
-        return seal(self._keys, claims), verified
+        token = seal(self._keys, claims)
+        self._cache.put(_digest(token), generation, verified)
+        return token, verified
 
     def _identify(self, identity: Any) -> tuple[User, tuple[str, ...], Claims | None]:
         """The user that all methods agree on, the methods, and the claims of the token if one was given."""
@@ -286,6 +289,11 @@ def _reference(value: dict[str, Any], where: str) -> _Reference:
     if not isinstance(thing_id, str) and not isinstance(name, str):
         raise BadRequest(f"{where} must have an id or a name.")
     return _Reference(thing_id if isinstance(thing_id, str) else None, name if isinstance(name, str) else None)
+
+
+def _digest(token: str) -> bytes:
+    """What the cache knows a token by, so that memory holds no tokens."""
+    return hashlib.blake2b(token.encode(), digest_size=16).digest()
 
 
 def _no_access(user: User, place: Place) -> str:

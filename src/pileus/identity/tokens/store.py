@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 from pileus.identity.models import revocation
+from pileus.identity.rows import add_once
 from pileus.kernel.db import Tx
 
 _REVOKED = sa.select(revocation.c.audit_id).where(revocation.c.audit_id == sa.bindparam("of_token"))
@@ -16,5 +17,4 @@ def is_revoked(tx: Tx, audit_id: str) -> bool:
 def revoke(tx: Tx, audit_id: str, expires_at: int, now: int) -> None:
     """Revoke a token, and forget those that have ended meanwhile."""
     tx.execute(sa.delete(revocation).where(revocation.c.expires_at < now))
-    if not is_revoked(tx, audit_id):
-        tx.execute(sa.insert(revocation).values(audit_id=audit_id, expires_at=expires_at))
+    add_once(tx, revocation, audit_id=audit_id, expires_at=expires_at)

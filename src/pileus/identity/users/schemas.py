@@ -3,7 +3,7 @@
 from typing import Any
 
 from pileus.identity.domain import Group, User
-from pileus.identity.rest import Attributes, LongText, NameText
+from pileus.identity.rest import Attributes, Id, LongText, NameText
 from pileus.kernel.clock import iso_micro_z
 from pileus.kernel.fields import Body, Field, Param, View
 
@@ -13,7 +13,7 @@ USER_CREATE = Attributes(
     "user",
     Param("name", NameText(255), required=True),
     Param("domain_id", str, nullable=True),
-    Param("default_project_id", str, nullable=True),
+    Param("default_project_id", Id, nullable=True),
     Param("enabled", bool),
     Param("password", Secret, nullable=True),
     Param("options", dict[str, Any]),
@@ -22,7 +22,7 @@ USER_UPDATE = Attributes(
     "user",
     Param("name", NameText(255)),
     Param("domain_id", str, nullable=True),
-    Param("default_project_id", str, nullable=True),
+    Param("default_project_id", Id, nullable=True),
     Param("enabled", bool),
     Param("password", Secret, nullable=True),
     Param("options", dict[str, Any]),

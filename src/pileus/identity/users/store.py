@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from pileus.identity import models
 from pileus.identity.domain import Group, User
-from pileus.identity.rows import Found, Rows, Wanted
+from pileus.identity.rows import Found, Rows, Wanted, add_once
 from pileus.kernel.db import Tx
 
 USERS = Rows(models.user, User, "user")
@@ -63,25 +63,22 @@ def change_user(tx: Tx, user_id: str, values: Mapping[str, Any]) -> None:
 
 def delete_user(tx: Tx, user_id: str) -> None:
     """Delete a user with everything that it holds."""
+    USERS.delete(tx, user_id)  # first: it waits for who is granting the user a role, and then finds that too
     assignment, credential = models.assignment, models.credential
     tx.execute(sa.delete(assignment).where(assignment.c.actor_kind == "user", assignment.c.actor_id == user_id))
     tx.execute(sa.delete(credential).where(credential.c.user_id == user_id))
-    USERS.delete(tx, user_id)
 
 
 def delete_group(tx: Tx, group_id: str) -> None:
     """Delete a group with its memberships and everything that it holds."""
+    GROUPS.delete(tx, group_id)  # first, as for users
     assignment = models.assignment
     tx.execute(sa.delete(assignment).where(assignment.c.actor_kind == "group", assignment.c.actor_id == group_id))
-    GROUPS.delete(tx, group_id)
 
 
 def add_member(tx: Tx, group_id: str, user_id: str) -> bool:
     """Put a user into a group; False if it is there already."""
-    if is_member(tx, group_id, user_id):
-        return False
-    tx.execute(sa.insert(_membership).values(group_id=group_id, user_id=user_id))
-    return True
+    return add_once(tx, _membership, group_id=group_id, user_id=user_id)
 
 
 def is_member(tx: Tx, group_id: str, user_id: str) -> bool:
