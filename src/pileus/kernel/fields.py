@@ -146,6 +146,8 @@ class Param:
 class Body:
     """A request body: `{"wrapper": {params}}`, or the params at the top where `wrapper` is None.
 
+    `shape` is for bodies whose keys are the caller's own: the type that the whole body has, instead of params.
+
     `extra` says what happens to unknown keys: refused (Nova, Neutron) or ignored (Keystone). `strict=False` also takes
     "2" for 2 and "true" for true, as Nova and Neutron do.
     """
@@ -157,8 +159,10 @@ class Body:
         extra: bool = False,
         strict: bool = False,
         envelope: Iterable[Param] = (),
+        shape: Any = None,
     ) -> None:
         self.wrapper = wrapper
+        self.shape = shape
         self.params = params
         self.extra = extra
         self.strict = strict
@@ -175,7 +179,8 @@ class Body:
         """
         decoder = self._decoders.get(version)
         if decoder is None:
-            decoder = self._decoders[version] = msgspec.json.Decoder(self._struct(version), strict=self.strict)
+            shape = self._struct(version) if self.shape is None else self.shape
+            decoder = self._decoders[version] = msgspec.json.Decoder(shape, strict=self.strict)
         try:
             decoded = decoder.decode(data)
         except msgspec.ValidationError as err:
