@@ -34,7 +34,7 @@ def _selected(call: Call, svc: Hypervisors, tx: Tx, path: str) -> tuple[list[Hos
     query, version = call.query, _version(call)
     pattern = query.get(_PATTERN) if version >= _BY_UUID else None
     if version < _PAGED:
-        return svc.page(tx, limit=svc.settings.max_limit, marker=None, by_number=True), {}
+        return svc.page(tx, limit=None, marker=None, by_number=True), {}
     if pattern is not None:
         if "limit" in query or "marker" in query:
             raise BadRequest(f"Paging over hypervisors with the {_PATTERN} query parameter is not supported.")

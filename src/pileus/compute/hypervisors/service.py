@@ -41,9 +41,9 @@ class Hypervisors:
         self._hosts = hosts
         self._placement = placement
 
-    def page(self, tx: Tx, *, limit: int, marker: str | None, by_number: bool) -> list[Host]:
-        """Hosts in the order of their numbers: after the one that the marker names, `limit` and one further if there
-        are more. BadRequest if there is no such marker."""
+    def page(self, tx: Tx, *, limit: int | None, marker: str | None, by_number: bool) -> list[Host]:
+        """Hosts in the order of their numbers: after the one that the marker names, `limit` (None: all) and one
+        further if there are more. BadRequest if there is no such marker."""
         hosts = self._sorted(tx)
         start = 0
         if marker is not None:
@@ -51,6 +51,8 @@ class Hypervisors:
             if marker not in names:
                 raise BadRequest(f"marker [{marker}] not found")
             start = names.index(marker) + 1
+        if limit is None:
+            return hosts[start:]
         return hosts[start : start + limit + 1] if limit else []
 
     def search(self, tx: Tx, pattern: str) -> list[Host]:

@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from pileus.compute.keypairs.domain import SSH, X509, KeyMaterial
 from pileus.kernel.errors import BadRequest
@@ -67,7 +68,7 @@ def _certificate_fingerprint(text: str) -> str:
 
 
 def _certificate(key: rsa.RSAPrivateKey, user_id: str) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, user_id[:64])])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, user_id[:64])])
     principal = f"{user_id}@localhost".encode()
     encoded = bytes([_UTF8_STRING, len(principal)]) + principal
     now = datetime.datetime.now(datetime.UTC)
@@ -79,7 +80,7 @@ def _certificate(key: rsa.RSAPrivateKey, user_id: str) -> x509.Certificate:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now)
         .not_valid_after(now + _CERTIFICATE_LIFE)
-        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName([x509.OtherName(_USER_PRINCIPAL_NAME, encoded)]), critical=False)
         .sign(key, hashes.SHA256())
     )

@@ -16,10 +16,14 @@ _OF_USER = _SELECT.where(_c.user_id == sa.bindparam("user")).order_by(_c.name)
 _COUNT = sa.select(sa.func.count()).where(_c.user_id == sa.bindparam("user"))
 
 
+def _keypair(row: Any) -> Keypair:
+    return Keypair(*row)
+
+
 def get(tx: Tx, user_id: str, name: str) -> Keypair | None:
     """One key pair of a user."""
     row = tx.one(_ONE, {"user": user_id, "the_name": name})
-    return None if row is None else Keypair(*row)
+    return None if row is None else _keypair(row)
 
 
 def of_user(tx: Tx, user_id: str, limit: int | None = None, after: str | None = None) -> list[Keypair]:
@@ -29,7 +33,7 @@ def of_user(tx: Tx, user_id: str, limit: int | None = None, after: str | None = 
         statement = statement.where(_c.name > after)
     if limit is not None:
         statement = statement.limit(limit)
-    return [Keypair(*row) for row in tx.all(statement, {"user": user_id})]
+    return [_keypair(row) for row in tx.all(statement, {"user": user_id})]
 
 
 def count(tx: Tx, user_id: str) -> int:
