@@ -33,7 +33,7 @@ def make_hypervisor(settings: Settings) -> Hypervisor:
         from pileus.drivers.hypervisor.fake import FakeHypervisor  # noqa: PLC0415 - only the chosen driver is loaded
 
         return FakeHypervisor(SystemClock(), directory=settings.agent.journal_dir / "fake-guests")
-    from pileus.drivers.hypervisor.libvirt import open_libvirt  # noqa: PLC0415
+    from pileus.drivers.hypervisor.libvirt.opening import open_libvirt  # noqa: PLC0415
 
     return open_libvirt(settings.libvirt, site=settings.site, clock=SystemClock())
 

@@ -1,7 +1,4 @@
-"""Guests under libvirt: QEMU, with KVM where that works."""
+"""Guests under libvirt: QEMU, with KVM where that works. `opening` is the way in.
 
-from pileus.drivers.hypervisor.libvirt.driver import Libvirt
-from pileus.drivers.hypervisor.libvirt.opening import open_libvirt, remove_site
-from pileus.drivers.hypervisor.libvirt.settings import LibvirtSettings
-
-__all__ = ["Libvirt", "LibvirtSettings", "open_libvirt", "remove_site"]
+Nothing is imported here: every process reads this package's settings, and only the agent needs libvirt.
+"""

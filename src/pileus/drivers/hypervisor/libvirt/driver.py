@@ -55,8 +55,7 @@ _STATES = {
     libvirt.VIR_DOMAIN_PMSUSPENDED: PowerState.SUSPENDED,
 }
 _EVENTS = {
-    libvirt.VIR_DOMAIN_EVENT_STARTED: PowerState.RUNNING,
-    libvirt.VIR_DOMAIN_EVENT_RESUMED: PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_EVENT_RESUMED: PowerState.RUNNING,  # also when it is started, beside EVENT_STARTED
     libvirt.VIR_DOMAIN_EVENT_SUSPENDED: PowerState.PAUSED,
     libvirt.VIR_DOMAIN_EVENT_STOPPED: PowerState.SHUTDOWN,
     libvirt.VIR_DOMAIN_EVENT_CRASHED: PowerState.CRASHED,
@@ -103,7 +102,6 @@ class Libvirt:
         self._verdict = verdict
         self._disk_owner = disk_owner
         self._watchers: list[Watcher] = []
-        self._told: dict[str, PowerState] = {}  # libvirt reports a start as two events
         self._virt_type = _virt_type(settings, verdict)
         self._traits = Traits(
             site=site,
@@ -325,16 +323,9 @@ class Libvirt:
 
     def _changed(self, guest_id: str, name: str, event: int) -> None:
         state = _EVENTS.get(event)
-        if state is None or not name.startswith(domain_name(self._site, "")):
-            return
-        if state is PowerState.SHUTDOWN:
-            self._told.pop(guest_id, None)
-        elif self._told.get(guest_id) is state:
-            return
-        else:
-            self._told[guest_id] = state
-        for watcher in tuple(self._watchers):
-            watcher(guest_id, state)
+        if state is not None and name.startswith(domain_name(self._site, "")):
+            for watcher in tuple(self._watchers):
+                watcher(guest_id, state)
 
 
 def _virt_type(settings: LibvirtSettings, verdict: KvmVerdict) -> str:
