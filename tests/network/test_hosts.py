@@ -191,6 +191,21 @@ def test_rules_and_members_reach_hosts(world: World) -> None:
     assert world.agents.at("host-b", "address-sets")[group].ipv4 == ("10.0.0.4", "10.0.0.200")
 
 
+def test_what_ports_take_from_their_network_reaches_hosts(world: World) -> None:
+    network = subnetted(world)
+    six = world.alice.subnet(network, "2001:db8::/64", ipv6_address_mode="slaac")
+    made = boot(world, network, "s1")
+    assert len(world.agents.at("host-a", "ports")[made.id].addresses) == 2
+    world.alice.change(f"/networks/{network['id']}", "network", admin_state_up=False)
+    world.alice.delete(f"/subnets/{six['id']}")
+    world.sync()
+    spec = world.agents.at("host-a", "ports")[made.id]
+    assert not spec.admin_state_up and [pair.ip for pair in spec.addresses] == ["10.0.0.3"]
+    assert world.agents.at("host-a", "networks")[network["id"]].dhcp_mac is None
+    assert world.agents.at("host-a", "address-sets")[made.security_groups[0]].ipv6 == ()
+    assert world.admin.get(f"/ports/{made.id}")["port"]["status"] == "DOWN"
+
+
 def test_a_router_is_described_completely(world: World) -> None:
     network = subnetted(world)
     made = boot(world, network, "s1")

@@ -1,9 +1,15 @@
 """Networks: life cycle, visibility, attributes for administrators only."""
 
+import re
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from pileus.kernel.http import Route
+from pileus.network import domain, models
+from pileus.network.policy import RULES
+from pileus.network.routes import ROUTES
 from tests.network.conftest import World
 
 
@@ -160,3 +166,27 @@ def test_tags(world: World) -> None:
     world.alice.delete(path)
     assert world.alice.get(f"/networks/{network['id']}")["network"]["tags"] == []
     world.bob.call("PUT", f"{path}/x", None, 404)
+
+
+STRUCTS = {
+    models.network: domain.Network,
+    models.subnet: domain.Subnet,
+    models.port: domain.Port,
+    models.router: domain.Router,
+    models.floating_ip: domain.FloatingIp,
+    models.security_group: domain.SecurityGroup,
+    models.security_group_rule: domain.SecurityGroupRule,
+}
+
+
+@pytest.mark.parametrize("table", STRUCTS, ids=lambda table: table.name)
+def test_structs_have_their_tables_columns_in_order(table: sa.Table) -> None:
+    columns = tuple(column.name for column in table.columns)
+    assert STRUCTS[table].__struct_fields__[: len(columns)] == columns
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_every_operation_has_a_rule_and_needs_a_token(world: World, route: Route[Any]) -> None:
+    assert route.rule in {rule.name for rule in RULES}
+    path = re.sub(r"{.*?}", "x", route.path)
+    world.api(None).call(route.method, path, {}, 401)

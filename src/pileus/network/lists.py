@@ -5,7 +5,7 @@ because building one costs as much as running it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -28,22 +28,39 @@ _MAX_PLANS = 500
 _DEFAULT_SORT = (("id", "asc"),)
 
 
+def _itself(term: Column) -> Column:
+    return term
+
+
+def _as_it_is(_name: str, text: str) -> Any:
+    return text
+
+
 @dataclass(frozen=True)
 class Filter:
-    """One query parameter: `condition` makes the WHERE term from a parameter that holds the list of values."""
+    """One query parameter: rows whose `column` has one of the values.
 
-    condition: Callable[[Values], Column]
-    convert: Callable[[str, str], Any] = lambda _name, text: text
-    type: sa.types.TypeEngine[Any] = field(default_factory=sa.String)
+    `within` makes the WHERE term from that, where the column is another table's. `convert` makes a value of a text.
+    """
+
+    column: sa.Column[Any]
+    convert: Callable[[str, str], Any] = _as_it_is
+    within: Callable[[Column], Column] = _itself
+
+    def term(self, parameter: str, single: bool) -> Column:
+        """The WHERE term over a parameter. Equality for a single value: lists cost a rewriting of the statement."""
+        if single:
+            return self.within(self.column == sa.bindparam(parameter, type_=self.column.type))
+        return self.within(self.column.in_(sa.bindparam(parameter, expanding=True, type_=self.column.type)))
 
 
 def column_filter(column: sa.Column[Any]) -> Filter:
     """Any of the values; boolean and integer columns take the texts that clients write for them."""
     if isinstance(column.type, sa.Boolean):
-        return Filter(column.in_, parse_flag, sa.Boolean())
+        return Filter(column, parse_flag)
     if isinstance(column.type, sa.Integer):
-        return Filter(column.in_, _integer, sa.Integer())
-    return Filter(column.in_)
+        return Filter(column, _integer)
+    return Filter(column)
 
 
 def _integer(name: str, text: str) -> int:
@@ -161,7 +178,9 @@ class Listing:
             marker = self.one(tx, actor, request.marker)._asdict()
         statement = self._statement(request, marker, actor.is_admin)
         limit = _ALL_ROWS - 1 if request.limit is None else request.limit
-        parameters: dict[str, Any] = {f"filter_{name}": values for name, values in request.filters.items()}
+        parameters: dict[str, Any] = {
+            f"filter_{name}": values[0] if len(values) == 1 else values for name, values in request.filters.items()
+        }
         parameters["page_rows"] = limit + 1
         if not actor.is_admin:
             parameters["me"] = actor.owner
@@ -175,7 +194,8 @@ class Listing:
     def _statement(self, request: ListRequest, marker: Mapping[str, Any] | None, everything: bool) -> sa.Select[Any]:
         if marker is not None or request.special:
             return self._build(request, marker, everything)
-        shape = (tuple(request.filters), request.sort, request.reverse, everything)
+        wanted = tuple((name, len(values) == 1) for name, values in request.filters.items())
+        shape = (wanted, request.sort, request.reverse, everything)
         statement = self._plans.get(shape)
         if statement is None:
             statement = self._build(request, None, everything)
@@ -187,10 +207,8 @@ class Listing:
         statement = sa.select(self.table)
         if not everything:
             statement = statement.where(self._visible)
-        for name in request.filters:
-            known = self._filters[name]
-            values: Values = sa.bindparam(f"filter_{name}", expanding=True, type_=known.type)
-            statement = statement.where(known.condition(values))
+        for name, values in request.filters.items():
+            statement = statement.where(self._filters[name].term(f"filter_{name}", len(values) == 1))
         for name, texts in request.special.items():
             statement = statement.where(self._special[name](texts))
         page = Page(limit=0, sort=request.sort, reverse=request.reverse)

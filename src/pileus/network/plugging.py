@@ -43,8 +43,9 @@ class Plugging:
         self._ports = ports
         self._marker = marker
 
-    def check(self, tx: Tx, actor: Actor, requested: Sequence[RequestedNic]) -> list[PlannedNic]:
-        """Whether a server may have these interfaces; the plan names every port, existing or to be made."""
+    def check(self, tx: Tx, actor: Actor, requested: Sequence[RequestedNic], servers: int = 1) -> list[PlannedNic]:
+        """Whether a server may have these interfaces; the plan names every port, existing or to be made. The quota must
+        have room for those of `servers` such servers."""
         planned = [
             self._check_port(tx, actor, nic) if nic.port_id else self._check_network(tx, actor, nic)
             for nic in requested
@@ -53,7 +54,7 @@ class Plugging:
         for port_id in ports:
             if ports.count(port_id) > 1:
                 raise BadRequest(f"Port {port_id} is requested more than once.")
-        self.check_quota(tx, actor.owner, sum(1 for nic in planned if not nic.existing))
+        self.check_quota(tx, actor.owner, servers * sum(1 for nic in planned if not nic.existing))
         return planned
 
     def check_quota(self, tx: Tx, project_id: str, more: int) -> None:

@@ -63,13 +63,15 @@ class Networks:
 
     # --- for compute, before a server is made ---------------------------------------------------------------------
 
-    def check_requested(self, tx: Tx, actor: Actor, requested: Sequence[RequestedNic]) -> list[PlannedNic]:
-        """Check the interfaces that a user wants for a server, and plan them.
+    def check_requested(
+        self, tx: Tx, actor: Actor, requested: Sequence[RequestedNic], servers: int = 1
+    ) -> list[PlannedNic]:
+        """Check the interfaces that a user wants for a server, and plan them. `servers` like it are to be made.
 
         BadRequest: no such network, port or address, or the address is in use. Conflict: the port is in use. Forbidden:
         an external network, or the port quota (OverLimit).
         """
-        return self._plugging.check(tx, actor, requested)
+        return self._plugging.check(tx, actor, requested, servers)
 
     def default_networks(self, tx: Tx, actor: Actor) -> list[Network]:
         """What a server may be put on when none is asked for: the project's own and shared networks, oldest first."""

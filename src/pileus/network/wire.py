@@ -1,6 +1,7 @@
 """What all resources' routes share: bodies of one or many, attributes as they were sent, fields not for all eyes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -16,14 +17,16 @@ from pileus.network.lists import ListRequest, page_links, parse_fields
 
 OWNER_PARAMS = (Param("project_id", Text(1, 36)), Param("tenant_id", Text(1, 36)))
 
+_iso = lru_cache(4096)(iso)
+
 STANDARD_VIEW = View(
     Field("id", attrgetter("id")),
     Field("tenant_id", attrgetter("project_id")),
     Field("project_id", attrgetter("project_id")),
     Field("description", attrgetter("description")),
     Field("tags", attrgetter("tags")),
-    Field("created_at", lambda thing: iso(thing.created_at)),
-    Field("updated_at", lambda thing: iso(thing.updated_at)),
+    Field("created_at", lambda thing: _iso(thing.created_at)),
+    Field("updated_at", lambda thing: _iso(thing.updated_at)),
     Field("revision_number", attrgetter("revision_number")),
 )
 

@@ -91,6 +91,8 @@ class NetworkService:
             changes["mtu"] = self._mtu(changes.get("external", network.external), changes["mtu"])
         rows.change(tx, models.network, network.id, self._clock.now(), changes)
         self._marker.network(tx, network.id)
+        if "admin_state_up" in changes or "mtu" in changes:
+            self._marker.ports(tx, network.id)
         return self.find(tx, network.id)
 
     def _change_external(self, tx: Tx, network: Network, changes: dict[str, Any]) -> None:

@@ -30,6 +30,10 @@ def _type(texts: Sequence[str]) -> sa.ColumnElement[bool]:
     return sa.or_(sa.false(), *terms)
 
 
+def _with_subnet(term: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    return network.c.id.in_(sa.select(subnet.c.network_id).where(term))
+
+
 LISTING = Listing(
     "network",
     network,
@@ -44,7 +48,7 @@ LISTING = Listing(
         "provider:segmentation_id": network.c.segment,
     },
     filters={
-        "subnets": Filter(lambda ids: network.c.id.in_(sa.select(subnet.c.network_id).where(subnet.c.id.in_(ids)))),
+        "subnets": Filter(subnet.c.id, within=_with_subnet),
     },
     special={"status": _status, "provider:network_type": _type},
 )
@@ -52,6 +56,11 @@ LISTING = Listing(
 _SUBNETS_OF = (
     sa.select(subnet.c.network_id, subnet.c.id)
     .where(subnet.c.network_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(subnet.c.created_at, subnet.c.id)
+)
+_SUBNETS_OF_ONE = (
+    sa.select(subnet.c.network_id, subnet.c.id)
+    .where(subnet.c.network_id == sa.bindparam("id"))
     .order_by(subnet.c.created_at, subnet.c.id)
 )
 _BY_ID = sa.select(network).where(network.c.id == sa.bindparam("id"))
@@ -62,7 +71,11 @@ _HOSTS = sa.select(port.c.host).where(port.c.network_id == sa.bindparam("network
 def _with_subnets(tx: Tx, rows: Sequence[Row]) -> list[Network]:
     if not rows:
         return []
-    subnets = grouped(tx.all(_SUBNETS_OF, {"ids": [row[0] for row in rows]}), lambda row: row[1])
+    if len(rows) == 1:
+        found = tx.all(_SUBNETS_OF_ONE, {"id": rows[0][0]})
+    else:
+        found = tx.all(_SUBNETS_OF, {"ids": [row[0] for row in rows]})
+    subnets = grouped(found, lambda row: row[1])
     return [built(Network, row, tuple(subnets.get(row[0], ()))) for row in rows]
 
 

@@ -232,6 +232,11 @@ class PortService:
             ipam.allocate(tx, port.id, subnet.network_id, wanted, first_position=len(port.fixed_ips))
             self._marker.mark(tx, self._marker.port_keys(tx, port))
 
+    def mark(self, tx: Tx, port_ids: Collection[str]) -> None:
+        """Have hosts told of ports whose addresses are about to change."""
+        for port in store.by_ids(tx, port_ids).values():
+            self._marker.mark(tx, self._marker.port_keys(tx, port))
+
     def lock_subnet(self, tx: Tx, subnet_id: str) -> None:
         """Let no other writer take addresses of a subnet until this transaction ends."""
         ipam.lock(tx, [subnet_id])

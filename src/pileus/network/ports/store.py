@@ -11,7 +11,7 @@ from pileus.kernel.db import Row, Tx
 from pileus.network.domain import DeviceOwner, FixedIp, Port
 from pileus.network.lists import Filter, Listing, ListRequest, Values
 from pileus.network.models import ip_allocation, network, port, port_security_group
-from pileus.network.rows import built, grouped, remove
+from pileus.network.rows import built, remove
 
 
 def visible(me: Values) -> sa.ColumnElement[bool]:
@@ -28,8 +28,8 @@ def _canonical(_name: str, text: str) -> str:
         return text
 
 
-def _with_allocation(condition: Any) -> Any:
-    return lambda values: port.c.id.in_(sa.select(ip_allocation.c.port_id).where(condition(values)))
+def _with_allocation(term: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    return port.c.id.in_(sa.select(ip_allocation.c.port_id).where(term))
 
 
 def _part_of_address(texts: Sequence[str]) -> sa.ColumnElement[bool]:
@@ -37,9 +37,8 @@ def _part_of_address(texts: Sequence[str]) -> sa.ColumnElement[bool]:
     return port.c.id.in_(sa.select(ip_allocation.c.port_id).where(sa.or_(*terms)))
 
 
-def _in_group(groups: Values) -> sa.ColumnElement[bool]:
-    members = sa.select(port_security_group.c.port_id).where(port_security_group.c.security_group_id.in_(groups))
-    return port.c.id.in_(members)
+def _in_group(term: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    return port.c.id.in_(sa.select(port_security_group.c.port_id).where(term))
 
 
 LISTING = Listing(
@@ -58,24 +57,33 @@ LISTING = Listing(
         "port_security_enabled": port.c.port_security_enabled,
     },
     filters={
-        "mac_address": Filter(port.c.mac.in_, lambda _name, text: text.lower()),
-        "fixed_ips.ip_address": Filter(_with_allocation(ip_allocation.c.ip.in_), _canonical),
-        "fixed_ips.subnet_id": Filter(_with_allocation(ip_allocation.c.subnet_id.in_)),
-        "security_groups": Filter(_in_group),
+        "mac_address": Filter(port.c.mac, lambda _name, text: text.lower()),
+        "fixed_ips.ip_address": Filter(ip_allocation.c.ip, _canonical, _with_allocation),
+        "fixed_ips.subnet_id": Filter(ip_allocation.c.subnet_id, within=_with_allocation),
+        "security_groups": Filter(port_security_group.c.security_group_id, within=_in_group),
     },
     special={"fixed_ips.ip_address_substr": _part_of_address},
 )
 
-_ADDRESSES = (
-    sa.select(ip_allocation.c.port_id, ip_allocation.c.subnet_id, ip_allocation.c.ip)
-    .where(ip_allocation.c.port_id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(ip_allocation.c.port_id, ip_allocation.c.position, ip_allocation.c.ip)
-)
-_GROUPS = (
-    sa.select(port_security_group.c.port_id, port_security_group.c.security_group_id)
-    .where(port_security_group.c.port_id.in_(sa.bindparam("ids", expanding=True)))
-    .order_by(port_security_group.c.port_id, port_security_group.c.security_group_id)
-)
+
+def _parts(addresses_of: sa.ColumnElement[bool], groups_of: sa.ColumnElement[bool]) -> sa.CompoundSelect[Any]:
+    """Ports' addresses (subnet, address) and groups (group, empty) in one query, addresses in their order."""
+    addresses = sa.select(
+        ip_allocation.c.port_id, ip_allocation.c.subnet_id.label("what"), ip_allocation.c.ip, ip_allocation.c.position
+    ).where(addresses_of)
+    groups = sa.select(
+        port_security_group.c.port_id,
+        port_security_group.c.security_group_id.label("what"),
+        sa.literal_column("''").label("ip"),
+        sa.literal_column("0").label("position"),
+    ).where(groups_of)
+    return sa.union_all(addresses, groups).order_by("position", "ip", "what")
+
+
+_SOME: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_ONE: sa.BindParameter[Any] = sa.bindparam("id", type_=sa.String())
+_PARTS = _parts(ip_allocation.c.port_id.in_(_SOME), port_security_group.c.port_id.in_(_SOME))
+_PARTS_OF_ONE = _parts(ip_allocation.c.port_id == _ONE, port_security_group.c.port_id == _ONE)
 _BY_IDS = sa.select(port).where(port.c.id.in_(sa.bindparam("ids", expanding=True)))
 _OF_DEVICES = (
     sa.select(port)
@@ -87,12 +95,20 @@ _MAC_TAKEN = sa.select(port.c.id).where(port.c.network_id == sa.bindparam("netwo
 
 
 def complete(tx: Tx, rows: Sequence[Row]) -> list[Port]:
-    """Ports from their rows, with addresses and security groups: two more queries for any number of them."""
+    """Ports from their rows, with addresses and security groups: one more query for any number of them."""
     if not rows:
         return []
-    ids = {"ids": [row[0] for row in rows]}
-    fixed = grouped(tx.all(_ADDRESSES, ids), lambda row: FixedIp(row[1], row[2]))
-    groups = grouped(tx.all(_GROUPS, ids), lambda row: row[1])
+    if len(rows) == 1:
+        parts = tx.all(_PARTS_OF_ONE, {"id": rows[0][0]})
+    else:
+        parts = tx.all(_PARTS, {"ids": [row[0] for row in rows]})
+    fixed: dict[str, list[FixedIp]] = {}
+    groups: dict[str, list[str]] = {}
+    for part in parts:
+        if part.ip:
+            fixed.setdefault(part.port_id, []).append(FixedIp(part.what, part.ip))
+        else:
+            groups.setdefault(part.port_id, []).append(part.what)
     return [built(Port, row, tuple(fixed.get(row[0], ())), tuple(groups.get(row[0], ()))) for row in rows]
 
 

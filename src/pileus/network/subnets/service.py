@@ -119,6 +119,7 @@ class SubnetService:
                 "this subnet.",
             )
         self._marker.subnet(tx, network.id)
+        self._ports.mark(tx, {row.port_id for row in users})
         store.delete(tx, subnet.id)
         self._ports.ensure_dhcp(tx, network)
 

@@ -40,6 +40,11 @@ _WIRED_PORTS = (
         port.c.device_owner.like(f"{COMPUTE_OWNER_PREFIX}%"),
     )
 )
+_WIRED_ON_NETWORK = sa.select(port.c.id, port.c.host).where(
+    port.c.network_id == sa.bindparam("network"),
+    port.c.host != "",
+    port.c.device_owner.like(f"{COMPUTE_OWNER_PREFIX}%"),
+)
 _ROUTERS_ON_NETWORK = (
     sa.select(port.c.device_id, port.c.host)
     .where(
@@ -101,6 +106,11 @@ class Marker:
         hosts = {row.host for row in tx.all(_HOSTS_OF_NETWORK, {"network": network_id})}
         hosts |= {row.host for row in tx.all(_TOLD_OF_NETWORK, {"network": network_id})}
         self.mark(tx, (Key(host, Kind.NETWORK, network_id) for host in hosts))
+
+    def ports(self, tx: Tx, network_id: str) -> None:
+        """What ports take from their network changed: its state or its largest packet."""
+        wired = tx.all(_WIRED_ON_NETWORK, {"network": network_id})
+        self.mark(tx, (Key(row.host, Kind.PORT, row.id) for row in wired))
 
     def subnet(self, tx: Tx, network_id: str) -> None:
         """A network's subnets changed, so its routers too."""
