@@ -123,7 +123,7 @@ class World:
 
     def add_host(self, name: str, **inventory: Any) -> None:
         """Have a host report."""
-        shape = {
+        shape: dict[str, Any] = {
             "host": name, "hypervisor_type": "QEMU", "hypervisor_version": 7002000, "arch": "x86_64",
             "cpu_model": "max", "vcpus": 8, "memory_mb": 16384, "memory_mb_used": 0, "disk_gb": 100,
             "disk_gb_free": 90, "host_ip": "127.0.0.1",
@@ -138,7 +138,7 @@ class World:
     ) -> str:
         """Write a server of 2 CPUs and 512 MiB, with its claim on a host."""
         server_id, now = new_uuid(), self.clock.now()
-        row = {
+        row: dict[str, Any] = {
             "id": server_id, "project_id": project, "user_id": user, "name": name, "hostname": name,
             "vm_state": "active", "task_state": "rebooting" if busy else None, "power_state": "running",
             "host": host, "flavor": FlavorSnapshot("1", "m1", 2, 512, 1, 0, 0), "config_drive": False,
