@@ -5,7 +5,7 @@ import os
 import stat
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.real
 SCRIPT = "#!/bin/sh\necho user data of $(hostname) as $(id -un)\necho run >>/root/runs\n"
 PROLOGUE = "set -eu -o pipefail; PATH=$PATH:/sbin:/usr/sbin; "
 """What Tempest's remote client puts before every command."""
+END = "-- end of command --"
 
 
 @pytest.fixture(scope="session")
@@ -50,76 +51,112 @@ def meta_data(key: Key, uuid: str, name: str, **more: Any) -> dict[str, Any]:
     return {"uuid": uuid, "hostname": f"{name}.novalocal", "name": name, "public_keys": {"mine": key.public}, **more}
 
 
+def ask(guest: Trial, key: Key, commands: Sequence[str]) -> list[str]:
+    """What each command prints, all in one login (a key exchange takes an emulated CPU a second); all must succeed."""
+    told = guest.ssh(PROLOGUE + f"\necho '{END}'\n".join(commands), *key.login)
+    return [part.strip() for part in told.split(f"{END}\n")]
+
+
 def test_whole_disk_with_a_config_drive(image: GuestImage, tmp_path: Path) -> None:
     key = make_key(tmp_path, "ecdsa")
     facts = meta_data(key, "7d1c", "first", files=[{"content_path": "/content/0000", "path": "/etc/injected"}])
     drive = config_drive(tmp_path / "config.iso", facts, SCRIPT, {"0000": b"said once"})
     with Trial(image, tmp_path / "guest", drive=drive) as guest:
-        guest.wait_for_banner()
         guest.wait_for_console("start finished")
-
-        def tell(command: str) -> str:
-            return guest.ssh(PROLOGUE + command, *key.login).strip()
-
         console = guest.console_text()
         assert "metadata: config drive (iso9660, /dev/sr0), new instance 7d1c, host name first, 1 SSH key(s)" in console
         assert "user data of first as root" in console
         assert "first login:" in console
-        assert tell("id -un; hostname; sudo -n id -u; sudo -i id -un").split() == ["pileus", "first", "0", "root"]
-        assert int(tell("df -m / | awk 'NR == 2 {print $2}'")) > 900
-        assert tell("cat /etc/injected") == "said once"
-        assert_tools_work(tell)
-        assert_hot_plug_works(guest, tell)
+        who, size, injected = ask(
+            guest,
+            key,
+            (
+                "id -un; hostname; sudo -n id -u; sudo -i id -un",
+                "df -m / | awk 'NR == 2 {print $2}'",
+                "cat /etc/injected",
+            ),
+        )
+        assert who.split() == ["pileus", "first", "0", "root"]
+        assert int(size) > 900
+        assert injected == "said once"
+        check_tools(guest, key)
+        check_hot_plug(guest, key)
 
-        tell("sync; (sleep 0.2; sudo reboot) >/dev/null 2>&1 &")
+        ask(guest, key, ["sync; (sleep 0.2; sudo reboot) >/dev/null 2>&1 &"])
         guest.wait_for_console("start finished", count=2)
         assert "same instance 7d1c" in guest.console_text()
-        assert tell("sudo cat /root/runs").split() == ["run"]
+        assert ask(guest, key, ["sudo cat /root/runs"]) == ["run"]
 
         guest.monitor("system_powerdown")
-        assert guest.wait_for_end(20) < 20
+        guest.wait_for_end(30)
         assert "Power down" in guest.console_text()
 
 
-def assert_tools_work(tell: Any) -> None:
+def check_tools(guest: Trial, key: Key) -> None:
     """The commands of Tempest's remote client, with the output that it reads."""
-    disks = tell("lsblk -lb --nodeps").splitlines()
-    at = disks[0].index("TYPE")
-    assert [line.split()[0] for line in disks[1:] if line[at : at + 4] == "disk"] == ["vda"]
-    assert "TRAN" in tell("lsblk -S")
-    assert tell("lsblk --nodeps --noheadings --output NAME").split() == ["sr0", "vda"]
-    mounted = tell("sudo mount $(blkid -L config-2 -o device) /mnt; sudo cat /mnt/openstack/latest/meta_data.json; "
-                   "sudo umount /mnt")  # fmt: skip
+    disks, scsi, names, mounted, mac, nic, address, ping, udhcpc, resolver, curl = ask(
+        guest,
+        key,
+        (
+            "lsblk -lb --nodeps",
+            "lsblk -S",
+            "lsblk --nodeps --noheadings --output NAME",
+            "sudo mount $(blkid -L config-2 -o device) /mnt; cat /mnt/openstack/*/meta_data.json; sudo umount /mnt",
+            "ip addr show eth0 | awk '/ether/ {print $2}'",
+            "ip -o link | awk '/52:54:00:12:34:56/ {print $2}'",
+            "ip -4 -o addr | awk '/eth0/ {print $4}'",
+            "ping -c1 -w5 -s56 10.0.2.2",
+            "cat /var/run/udhcpc.eth0.pid",
+            "cat /etc/resolv.conf",
+            "curl -V",
+        ),
+    )
+    lines = disks.splitlines()
+    at = lines[0].index("TYPE")
+    assert [line.split()[0] for line in lines[1:] if line[at : at + 4] == "disk"] == ["vda"]
+    assert "TRAN" in scsi
+    assert names.split() == ["sr0", "vda"]
     assert json.loads(mounted)["uuid"] == "7d1c"
-    assert tell("ip addr show eth0 | awk '/ether/ {print $2}'") == "52:54:00:12:34:56"
-    assert tell("ip -o link | awk '/52:54:00:12:34:56/ {print $2}'") == "eth0:"
-    assert tell("ip -4 -o addr | awk '/eth0/ {print $4}'") == "10.0.2.15/24"
-    assert "1 packets received" in tell("ping -c1 -w5 -s56 10.0.2.2")
-    assert int(tell("cat /var/run/udhcpc.eth0.pid")) > 1
-    assert tell("grep nameserver /etc/resolv.conf") == "nameserver 10.0.2.3"
-    assert tell("sudo nc -p 90 -lk -e echo foolish >/dev/null 2>&1 & "
-                "sudo nc -u -p 91 -lk -e echo foolish >/dev/null 2>&1 & sleep 2; "
-                "for i in 1 2; do echo bar | nc -w 1 127.0.0.1 90; echo bar | nc -w 1 -u 127.0.0.1 91; sleep 1; done"
-                ).split() == ["foolish"] * 4  # fmt: skip
-    assert tell("curl -V")
+    assert (mac, nic, address) == ("52:54:00:12:34:56", "eth0:", "10.0.2.15/24")
+    assert "1 packets received" in ping
+    assert int(udhcpc) > 1
+    assert resolver == "nameserver 10.0.2.3"
+    assert curl.startswith("curl ")
+    assert ask(guest, key, LISTENERS)[-1].split() == ["foolish"] * 4
 
 
-def assert_hot_plug_works(guest: Trial, tell: Any) -> None:
+LISTENERS = (
+    "sudo nc -p 90 -lk -e echo foolish >/dev/null 2>&1 &",
+    "sudo nc -u -p 91 -lk -e echo foolish >/dev/null 2>&1 &",
+    "until netstat -ltn | grep -q ':90 ' && netstat -lun | grep -q ':91 '; do usleep 50000; done",
+    "for i in 1 2; do echo bar | nc -w 1 127.0.0.1 90; echo bar | nc -w 1 -u 127.0.0.1 91; done",
+)
+
+
+def check_hot_plug(guest: Trial, key: Key) -> None:
     guest.monitor("netdev_add", type="user", id="n1", net="10.9.0.0/24")
     guest.monitor("device_add", driver="virtio-net-pci", netdev="n1", id="nic1", mac="52:54:00:00:00:99")
-    guest.wait_for_console("eth1 10.9.0.15/24", timeout=20)
-    assert sorted(tell("ip route | awk '/default/ {print $3}'").split()) == ["10.0.2.2", "10.9.0.2"]
     extra = guest.directory / "extra.raw"
-    extra.write_bytes(b"")
-    os.truncate(extra, 64 * 1024 * 1024)
-    guest.monitor(
-        "blockdev-add", driver="raw", **{"node-name": "extra"}, file={"driver": "file", "filename": str(extra)}
-    )
+    with extra.open("wb") as stream:
+        stream.truncate(64 * 1024 * 1024)
+    file = {"driver": "file", "filename": str(extra)}
+    guest.monitor("blockdev-add", driver="raw", **{"node-name": "extra"}, file=file)
     guest.monitor("device_add", driver="virtio-blk-pci", drive="extra", id="disk1")
-    assert tell("n=0; until [ -b /dev/vdb ] || [ $n -gt 100 ]; do n=$((n + 1)); usleep 100000; done; "
-                "sudo mkfs -t ext4 /dev/vdb >/dev/null 2>&1; sudo mount /dev/vdb /mnt; date | sudo tee /mnt/t; "
-                "sudo umount /mnt; sudo mkfs -t vfat /dev/vdb >/dev/null 2>&1; blkid -L none || echo done"
-                ).endswith("done")  # fmt: skip
+    guest.wait_for_console("eth1 10.9.0.15/24")
+    *_, stamp, routers = ask(
+        guest,
+        key,
+        (
+            "until [ -b /dev/vdb ]; do usleep 100000; done",
+            "sudo mkfs -t vfat /dev/vdb >/dev/null 2>&1",
+            "sudo mkfs -t ext4 /dev/vdb >/dev/null 2>&1; sudo mount /dev/vdb /mnt",
+            'sudo sh -c "date > /mnt/timestamp; sync"',
+            "sudo cat /mnt/timestamp; sudo umount /mnt",
+            "ip route | awk '/default/ {print $3}'",
+        ),
+    )
+    assert "UTC" in stamp
+    assert sorted(routers.split()) == ["10.0.2.2", "10.9.0.2"]
 
 
 def http_answers(directory: Path, answers: Mapping[str, str]) -> str:
@@ -161,12 +198,12 @@ def test_kernel_ramdisk_root_with_the_metadata_service(image: GuestImage, tmp_pa
     network = http_answers(tmp_path, answers[form])
     options = image.options if form == "EC2" else "console=ttyS0"
     with Trial(image, tmp_path / "guest", whole_disk=False, network=network, options=options) as guest:
-        guest.wait_for_banner()
-        assert guest.ssh("hostname; sudo -n id -u", *key.login).split() == ["second", "0"]
         guest.wait_for_console("start finished")
         assert f"metadata: metadata service ({form}), new instance 8e2d" in guest.console_text()
         assert "user data of second as root" in guest.console_text()
-        assert int(guest.ssh("df -m / | awk 'NR == 2 {print $2}'", *key.login)) > 900
+        name, user, size = ask(guest, key, ("hostname", "sudo -n id -u", "df -m / | awk 'NR == 2 {print $2}'"))
+        assert (name, user) == ("second", "0")
+        assert int(size) > 900
 
 
 def test_ide_root_vfat_drive_password_and_little_memory(image: GuestImage, tmp_path: Path) -> None:
@@ -181,7 +218,11 @@ def test_ide_root_vfat_drive_password_and_little_memory(image: GuestImage, tmp_p
     ask = tmp_path / "ask"
     ask.write_text(f"#!/bin/sh\ncat <<'END'\n{password}\nEND\n")
     ask.chmod(0o700)
-    with Trial(image, tmp_path / "guest", drive=drive, drive_bus="virtio", disk_bus="ide", memory=96) as guest:
+    # Not the whole disk: SeaBIOS reads from IDE by 16-bit words, which takes half a minute for a kernel.
+    guest = Trial(
+        image, tmp_path / "guest", whole_disk=False, drive=drive, drive_bus="virtio", disk_bus="ide", memory=96
+    )
+    with guest:
         guest.wait_for_banner()
         told = guest.ssh(
             "hostname",
@@ -190,4 +231,4 @@ def test_ide_root_vfat_drive_password_and_little_memory(image: GuestImage, tmp_p
         )
         assert told.strip() == "third"
         assert "config drive (vfat, /dev/vda)" in guest.console_text()
-        assert guest.ssh("awk '$2 == \"/\" {print $1}' /proc/mounts", *key.login).strip() == "/dev/sda1"
+        assert guest.ssh("awk '$2 == \"/\" {print $1}' /proc/mounts", *key.login).strip() == "/dev/sda"

@@ -22,6 +22,9 @@ POLL: Final = 0.02
 PLAIN_OPTIONS: Final = "console=tty0 console=ttyS0"
 """What a compute service passes to a kernel of which it knows nothing."""
 
+DEVICES: Final = {"virtio": "virtio-blk-pci", "ide": "ide-hd"}
+ROOTS: Final = {"virtio": "/dev/vda", "ide": "/dev/sda"}
+
 
 def config_drive(
     path: Path, meta_data: Mapping[str, Any], user_data: str | None = None, contents: Mapping[str, bytes] | None = None
@@ -64,6 +67,7 @@ class Trial:
     disk_size: int = 1024
     """MiB."""
     disk_bus: str = "virtio"
+    """`virtio` or `ide`; the configuration drive on IDE is a CD."""
     drive_bus: str = "ide"
     machine: str = "pc"
     network: str = ""
@@ -100,17 +104,19 @@ class Trial:
             "-m", str(self.memory), "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none", "-vga", "std",
             "-serial", f"file:{self.console}",
             "-qmp", f"unix:{self.directory / 'qmp'},server=on,wait=off",
-            "-drive", f"file={overlay},if={self.disk_bus},format=qcow2,cache=unsafe",
+            "-drive", f"file={overlay},if=none,id=root,format=qcow2,cache=unsafe",
+            "-device", f"{DEVICES[self.disk_bus]},drive=root,bootindex=1",
             "-netdev", f"user,id=n0,hostfwd=tcp:127.0.0.1:{self.port}-:22{self.network}",
             "-device", "virtio-net-pci,netdev=n0",
             *self.extra,
         ]  # fmt: skip
         if not self.whole_disk:
             arguments += ["-kernel", str(self.image.kernel), "-initrd", str(self.image.ramdisk)]
-            arguments += ["-append", f"root=/dev/vda {self.options}"]
+            arguments += ["-append", f"root={ROOTS[self.disk_bus]} {self.options}"]
         if self.drive is not None:
-            media = ",media=cdrom" if self.drive_bus == "ide" else ""
-            arguments += ["-drive", f"file={self.drive},if={self.drive_bus},format=raw,readonly=on{media}"]
+            device = "ide-cd" if self.drive_bus == "ide" else DEVICES[self.drive_bus]
+            arguments += ["-drive", f"file={self.drive},if=none,id=config,format=raw,readonly=on"]
+            arguments += ["-device", f"{device},drive=config"]
         return arguments
 
     @property
