@@ -285,6 +285,23 @@ def test_many_boots_share_what_they_push(world_of: Callable[[], World]) -> None:
     assert world.networks.pusher.due(10) == []
 
 
+def test_one_of_two_servers_gets_an_existing_port(world_of: Callable[[], World]) -> None:
+    world = world_of()
+    mine = world.alice.make("port", network_id=subnetted(world)["id"])
+    (nic,) = planned(world, RequestedNic(port_id=mine["id"]))
+
+    def take(server: str) -> str:
+        try:
+            return plug(world, nic, server).device_id
+        except Conflict:
+            return "refused"
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = sorted(pool.map(take, ["s1", "s2", "s3", "s4"]))
+    assert taken[:3] == ["refused"] * 3
+    assert world.alice.get(f"/ports/{mine['id']}")["port"]["device_id"] == taken[3]
+
+
 def test_two_processes_push_one_after_the_other(world: World) -> None:
     network = subnetted(world)
     other = build(world.db)

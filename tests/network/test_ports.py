@@ -216,7 +216,19 @@ def test_filters(world: World, query: dict[str, Any], found: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", [{"colour": "blue"}, {"admin_state_up": "maybe"}, {"limit": "-1"}, {"limit": "x"}, {"sort_key": "colour"}]
+    "query",
+    [
+        {"colour": "blue"},
+        {"admin_state_up": "maybe"},
+        {"revision_number": "9" * 30},
+        {"limit": "-1"},
+        {"limit": "x"},
+        {"limit": "9" * 5000},
+        {"sort_key": "colour"},
+        {"sort_key": "name", "sort_dir": "up"},
+        {"fixed_ips": "10.0.0.1"},
+        {"changed_since": "yesterday"},
+    ],
 )
 def test_bad_queries(world: World, query: dict[str, str]) -> None:
     assert world.alice.error("GET", "/ports", 400, **query) == "HTTPBadRequest"
@@ -279,6 +291,27 @@ def test_eight_writers_get_different_addresses(world_of: Callable[[], World]) ->
     assert len(set(given)) == 80
     with world.db.read() as tx:
         assert tx.scalar(sa.select(sa.func.count()).select_from(ip_allocation)) == 80
+
+
+def test_one_of_two_associations_wins(world_of: Callable[[], World]) -> None:
+    world = world_of()
+    public = world.external()
+    network = world.alice.make("network")
+    subnet = world.alice.subnet(network, "10.0.0.0/24")
+    router = world.alice.make("router", external_gateway_info={"network_id": public["id"]})
+    world.alice.put(f"/routers/{router['id']}/add_router_interface", {"subnet_id": subnet["id"]})
+    port = world.alice.make("port", network_id=network["id"])
+    floating = [world.alice.make("floatingip", floating_network_id=public["id"])["id"] for _ in range(4)]
+    clients = [build(world.db).alice for _ in floating]
+    body = {"floatingip": {"port_id": port["id"]}}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(
+            pool.map(
+                lambda pair: pair[0].call("PUT", f"/floatingips/{pair[1]}", body), zip(clients, floating, strict=True)
+            )
+        )
+    kinds = sorted(answer.get("NeutronError", {}).get("type", "") for answer in answers)
+    assert kinds == ["", *["FloatingIPPortAlreadyAssociated"] * 3]
 
 
 def test_the_last_place_of_a_quota_is_taken_once(world_of: Callable[[], World]) -> None:

@@ -23,7 +23,7 @@ Column = sa.ColumnElement[Any]
 Values = sa.BindParameter[Any]
 
 _RESERVED = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"})
-_ALL_ROWS = (1 << 31) - 1
+_ALL_ROWS = _LARGEST_INTEGER = (1 << 31) - 1
 _MAX_PLANS = 500
 _DEFAULT_SORT = (("id", "asc"),)
 
@@ -65,9 +65,12 @@ def column_filter(column: sa.Column[Any]) -> Filter:
 
 def _integer(name: str, text: str) -> int:
     try:
-        return int(text)
+        number = int(text)
     except ValueError as err:
         raise BadRequest(f"Invalid input for {name}. Reason: '{text}' is not an integer.") from err
+    if abs(number) > _LARGEST_INTEGER:
+        raise BadRequest(f"Invalid input for {name}. Reason: '{text}' is too large.")
+    return number
 
 
 Special = Callable[[Sequence[str]], Column]
@@ -228,7 +231,7 @@ def _limit(text: str | None) -> int | None:
     """The page size; none, or 0, is everything."""
     if not text:
         return None
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise BadRequest(f"Invalid input for limit. Reason: '{text}' is not a number of at least 0.")
     return min(int(text), _ALL_ROWS - 1) or None
 

@@ -124,7 +124,7 @@ class Plugging:
             "device_owner": f"{COMPUTE_OWNER_PREFIX}{availability_zone}",
             "binding:host_id": host,
         }
-        present = port_store.find(tx, port.port_id)
+        present = port_store.lock(tx, port.port_id)
         if present is not None:
             return self._take(tx, present, server_id, server_name, binding)
         if port.existing:

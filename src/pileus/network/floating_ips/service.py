@@ -8,6 +8,7 @@ from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, Conflict, NotFound
 from pileus.network import models, rows
 from pileus.network.domain import Attributes, DeviceOwner, FixedIp, FloatingIp
+from pileus.network.errors import not_found
 from pileus.network.floating_ips import store
 from pileus.network.lists import ListRequest
 from pileus.network.networks import store as network_store
@@ -110,7 +111,9 @@ class FloatingIpService:
         port_id = attributes.get("port_id")
         if not port_id:
             raise _bad("fixed_ip_address cannot be specified without a port_id")
-        port = port_store.get(tx, actor, port_id)
+        port = port_store.lock(tx, port_store.get(tx, actor, port_id).id)
+        if port is None:
+            raise not_found("port", port_id)
         if port.project_id != floating.project_id and not actor.is_admin:
             raise _bad(
                 f"Port {port.id} is associated with a different tenant than Floating IP {floating.id} and therefore "

@@ -85,6 +85,7 @@ _ONE: sa.BindParameter[Any] = sa.bindparam("id", type_=sa.String())
 _PARTS = _parts(ip_allocation.c.port_id.in_(_SOME), port_security_group.c.port_id.in_(_SOME))
 _PARTS_OF_ONE = _parts(ip_allocation.c.port_id == _ONE, port_security_group.c.port_id == _ONE)
 _BY_IDS = sa.select(port).where(port.c.id.in_(sa.bindparam("ids", expanding=True)))
+_LOCKED = sa.select(port).where(port.c.id == sa.bindparam("id")).with_for_update()
 _OF_DEVICES = (
     sa.select(port)
     .where(port.c.device_id.in_(sa.bindparam("ids", expanding=True)))
@@ -126,6 +127,12 @@ def page(tx: Tx, actor: Actor, request: ListRequest) -> tuple[list[Port], bool]:
 def find(tx: Tx, port_id: str) -> Port | None:
     """A port whoever may see it."""
     return by_ids(tx, [port_id]).get(port_id)
+
+
+def lock(tx: Tx, port_id: str) -> Port | None:
+    """A port as it is now; other writers who lock it wait until this transaction ends."""
+    row = tx.one(_LOCKED, {"id": port_id})
+    return None if row is None else complete(tx, [row])[0]
 
 
 def by_ids(tx: Tx, port_ids: Collection[str]) -> dict[str, Port]:

@@ -7,7 +7,7 @@ from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, NotFound
 from pileus.network import addresses, models, rows
 from pileus.network.domain import DeviceOwner, FixedIp, Port, PortStatus, Router, Subnet
-from pileus.network.errors import in_use
+from pileus.network.errors import in_use, not_found
 from pileus.network.floating_ips import store as floating_store
 from pileus.network.networks import store as network_store
 from pileus.network.ports import store as port_store
@@ -49,7 +49,7 @@ class Interfaces:
             return Interface(self._ports.update(tx, sharing, {"fixed_ips": [*held, wanted]}), (subnet.id,))
         network = network_store.find(tx, subnet.network_id)
         if network is None:
-            raise NotFound(f"Network {subnet.network_id} could not be found.", kind="NetworkNotFound")
+            raise not_found("network", subnet.network_id)
         port = self._ports.create_for_service(
             tx,
             network,
@@ -63,7 +63,9 @@ class Interfaces:
 
     def add_port(self, tx: Tx, actor: Actor, router: Router, port_id: str, now: int) -> Interface:
         """Connect a port that nobody uses. PortInUse else."""
-        port = port_store.get(tx, actor, port_id)
+        port = port_store.lock(tx, port_store.get(tx, actor, port_id).id)
+        if port is None:
+            raise not_found("port", port_id)
         if port.device_id:
             raise in_use(
                 "PortInUse",
