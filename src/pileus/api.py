@@ -2,11 +2,7 @@
 
 from typing import Any
 
-from pileus.compute import routes as compute_routes
-from pileus.compute.flavors.routes import ROUTES as FLAVORS
-from pileus.compute.keypairs.routes import ROUTES as KEYPAIRS
-from pileus.compute.routes import bound
-from pileus.compute.servers.routes import ROUTES as SERVERS
+from pileus.compute import api as compute_api
 from pileus.hosts import routes as hosts_routes
 from pileus.hosts.routes import AgentApi
 from pileus.identity import routes as identity_routes
@@ -32,11 +28,7 @@ def services(cloud: Cloud, secret: str) -> tuple[Service[Any], ...]:
     return (
         identity_routes.make_service(cloud.identity),
         image_routes.make_service(cloud.images),
-        compute_routes.make_service(
-            bound(SERVERS, cloud.compute.servers),
-            bound(FLAVORS, cloud.flavors),
-            bound(KEYPAIRS, cloud.keypairs),
-        ),
+        *compute_api.make_services(cloud.compute_api),
         network_routes.make_service(cloud.networks),
         hosts_routes.make_service(agent_api),
     )

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from pileus.agent.api import Inventory, PowerState
-from pileus.compute.flavors import policy as flavors_policy
+from pileus.compute import api as compute_api
+from pileus.compute.api import ComputeApi
+from pileus.compute.availability_zones.service import AvailabilityZones
 from pileus.compute.flavors.service import Flavors
-from pileus.compute.keypairs import policy as keypairs_policy
+from pileus.compute.hypervisors.service import Hypervisors
 from pileus.compute.keypairs.service import Keypairs
-from pileus.compute.policy import BASE as COMPUTE_BASE
 from pileus.compute.quotas.service import Quotas
-from pileus.compute.servers import policy as servers_policy
 from pileus.compute.servers.sagas import SAGAS as SERVER_SAGAS
 from pileus.compute.servers.service import Neighbours
 from pileus.compute.service import Compute
+from pileus.compute.services.service import ComputeServices
 from pileus.hosts.service import HostAddresses, Hosts
 from pileus.identity import policy as identity_policy
 from pileus.identity.generation import Generation
@@ -45,10 +46,7 @@ RULES: tuple[Rule, ...] = (
     *identity_policy.RULES,
     *image_policy.RULES,
     *network_policy.RULES,
-    *COMPUTE_BASE,
-    *servers_policy.RULES,
-    *flavors_policy.RULES,
-    *keypairs_policy.RULES,
+    *compute_api.RULES,
 )
 
 
@@ -69,9 +67,8 @@ class Cloud:
     placement: Placement
     scheduler: Scheduler
     hosts: Hosts
-    flavors: Flavors
-    keypairs: Keypairs
     compute: Compute
+    compute_api: ComputeApi
 
     def close(self) -> None:
         """Let go of connections and sockets."""
@@ -118,9 +115,19 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
         agents=agents,
     )
     compute = Compute.build(settings.compute, neighbours, sagas, clock)
+    services = ComputeServices(hosts, placement, clock)
+    api = ComputeApi(
+        servers=compute.servers,
+        flavors=flavors,
+        keypairs=keypairs,
+        quotas=quotas,
+        hypervisors=Hypervisors(settings.compute, hosts, placement, clock),
+        services=services,
+        availability_zones=AvailabilityZones(settings.compute, services),
+    )
     return Cloud(
         settings, clock, db, nudges, policy, sagas, agents, identity, images, networks, placement, scheduler, hosts,
-        flavors, keypairs, compute,
+        compute, api,
     )  # fmt: skip
 
 
@@ -144,9 +151,7 @@ class ConductorProcess:
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
-        self._conductor = Conductor(
-            cloud.db, cloud.sagas, cloud, cloud.clock, cloud.nudges, cloud.settings.conductor
-        )
+        self._conductor = Conductor(cloud.db, cloud.sagas, cloud, cloud.clock, cloud.nudges, cloud.settings.conductor)
         self._loops = LoopRunner(cloud.db, loops(cloud), cloud, cloud.clock, cloud.nudges)
 
     def run(self) -> None:

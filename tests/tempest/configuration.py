@@ -135,7 +135,7 @@ def _guests(prepared: Prepared) -> Options:
             "ping_timeout": 90,
             "connect_timeout": 30,
             "ssh_timeout": 120,
-            "ssh_shell_prologue": "set -eu -o pipefail; PATH=$PATH:/sbin:/usr/sbin;",
+            "ssh_shell_prologue": "set -eu -o pipefail; PATH=$$PATH:/sbin:/usr/sbin;",
         },
         "scenario": {
             "img_file": prepared.image_file,

@@ -79,19 +79,19 @@ def prepare(admin: openstack.connection.Connection, guest: GuestImage) -> Prepar
 
 def run(programs: Path, cloud: Cloud, prepared: Prepared, scratch: Path, regex: str) -> str:
     """Run the suite; its output, which is also shown as it comes."""
-    configuration.write(scratch / "tempest.conf", cloud, prepared, scratch)
     workspace = scratch / "workspace"
     environment = {
         **os.environ,
         "HOME": str(scratch),
         "PATH": f"{programs}:{os.environ['PATH']}",
         "OS_TEST_TIMEOUT": "600",
-        "TEMPEST_CONFIG": str(scratch / "tempest.conf"),
-        "TEMPEST_CONFIG_DIR": str(scratch),
     }
-    subprocess.run(
-        [programs / "tempest", "init", workspace], env=environment, cwd=scratch, check=True, capture_output=True
+    made = subprocess.run(
+        [programs / "tempest", "init", workspace], env=environment, capture_output=True, text=True, check=False
     )
+    if made.returncode:
+        raise RuntimeError(made.stdout + made.stderr)
+    configuration.write(scratch / "tempest.conf", cloud, prepared, scratch)
     command = [
         str(programs / "tempest"), "run", "--config-file", str(scratch / "tempest.conf"), "--regex", regex,
         "--exclude-list", str(_patterns(scratch)), "--concurrency", os.environ.get("TEMPEST_WORKERS", "2"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from pileus.compute.errors import error_shape
-from pileus.compute.versions import DOCUMENTS, MICROVERSIONS, PREFIX
+from pileus.compute.versions import DOCUMENTS, LEGACY, LEGACY_DOCUMENTS, LEGACY_PREFIX, MICROVERSIONS, PREFIX
 from pileus.kernel.http import Call, Handler, Reply, Route, Service
 
 S = TypeVar("S")
@@ -34,4 +34,15 @@ def make_service(*tables: tuple[Route[None], ...]) -> Service[None]:
         microversions=MICROVERSIONS,
         request_id_headers=("X-Openstack-Request-Id", "X-Compute-Request-Id"),
         documents=DOCUMENTS,
+    )
+
+
+def make_legacy_service(*tables: tuple[Route[None], ...]) -> Service[None]:
+    """The same at version 2.0, for clients that know no microversions."""
+    return replace(
+        make_service(*tables),
+        name="compute-v2",
+        prefix=LEGACY_PREFIX,
+        microversions=LEGACY,
+        documents=LEGACY_DOCUMENTS,
     )

@@ -13,6 +13,20 @@ MICROVERSIONS = Microversions(
     maximum=Version(2, 100),
     legacy_header="X-OpenStack-Nova-API-Version",
 )
+LEGACY_PREFIX = "/compute/v2"
+
+
+class Unversioned(Microversions):
+    """Version 2.0: the operations of 2.1, whatever version a request's headers name."""
+
+    def negotiate(self, header: Callable[[str], str | None]) -> Version:
+        return self.minimum
+
+    def response_headers(self, version: Version) -> Mapping[str, str]:
+        return {}
+
+
+LEGACY = Unversioned(service_type="compute", minimum=MICROVERSIONS.minimum, maximum=MICROVERSIONS.minimum)
 
 
 def _version(base: str) -> dict[str, Any]:
@@ -26,20 +40,39 @@ def _version(base: str) -> dict[str, Any]:
     }
 
 
+def _legacy_version(base: str) -> dict[str, Any]:
+    return {
+        "id": "v2.0",
+        "status": "SUPPORTED",
+        "version": "",
+        "min_version": "",
+        "updated": "2011-01-21T11:33:21Z",
+        "links": [{"rel": "self", "href": f"{base}{LEGACY_PREFIX}/"}],
+    }
+
+
 def _all(base: str) -> Reply:
-    return Reply({"versions": [_version(base)]})
+    return Reply({"versions": [_legacy_version(base), _version(base)]})
+
+
+def _legacy(base: str) -> Reply:
+    return Reply({"version": _described(_legacy_version(base), "2")})
 
 
 def _one(base: str) -> Reply:
-    document = _version(base)
-    document["links"].append(
-        {"rel": "describedby", "type": "text/html", "href": "https://docs.openstack.org/api-ref/compute/"}
-    )
-    document["media-types"] = [
-        {"base": "application/json", "type": "application/vnd.openstack.compute+json;version=2.1"}
-    ]
-    return Reply({"version": document})
+    return Reply({"version": _described(_version(base), "2.1")})
 
 
+def _described(document: dict[str, Any], version: str) -> dict[str, Any]:
+    page = {"rel": "describedby", "type": "text/html", "href": "https://docs.openstack.org/api-ref/compute/"}
+    media_type = f"application/vnd.openstack.compute+json;version={version}"
+    return {
+        **document,
+        "links": [*document["links"], page],
+        "media-types": [{"base": "application/json", "type": media_type}],
+    }
+
+
+LEGACY_DOCUMENTS: Mapping[str, Callable[[str], Reply]] = {LEGACY_PREFIX: _legacy}
 DOCUMENTS: Mapping[str, Callable[[str], Reply]] = {"/compute": _all, PREFIX: _one}
 """Path -> document, made for the cloud's address."""

@@ -16,6 +16,7 @@ from pileus.kernel.auth import Actor, Authenticator
 from pileus.kernel.db import Database, is_retryable
 from pileus.kernel.errors import (
     BadRequest,
+    Conflict,
     MethodNotAllowed,
     NotFound,
     PileusError,
@@ -196,6 +197,9 @@ def known_error(err: Exception) -> PileusError | None:
     """The error as callers may see it, or None if it is a defect of ours."""
     if isinstance(err, PileusError):
         return err
+    if isinstance(err, sa.exc.IntegrityError):
+        # What the row refers to went, or its twin came, between our look and our write: no service caught it.
+        return Conflict("Another request changed this at the same time. Try again.")
     if isinstance(err, sa.exc.TimeoutError):
         return Unavailable("All database connections are busy. Try again.")
     if isinstance(err, sa.exc.DBAPIError) and (is_retryable(err) or err.connection_invalidated):

@@ -113,6 +113,9 @@ class View:
 
 # --- requests -----------------------------------------------------------------------------------------------
 
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""An escaped NUL, which JSON allows and PostgreSQL cannot keep."""
+
 _NOT_IDENTIFIER = re.compile(r"\W")
 
 
@@ -177,6 +180,8 @@ class Body:
 
         BadRequest says which field is wrong and why.
         """
+        if _NUL.search(data):
+            raise BadRequest("The request body must not contain the character U+0000.")
         decoder = self._decoders.get(version)
         if decoder is None:
             shape = self._struct(version) if self.shape is None else self.shape

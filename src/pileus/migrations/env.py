@@ -1,6 +1,6 @@
 """Alembic's entry: runs revisions on the connection that it is given."""
 
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic import context
@@ -9,7 +9,7 @@ from pileus.kernel.db import Json
 from pileus.migrations.tables import all_tables
 
 
-def render_item(kind: str, item: Any, autogen_context: Any) -> str | bool:
+def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
     """Write our own column types by their names in a new revision."""
     if kind != "type":
         return False
