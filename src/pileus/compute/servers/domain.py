@@ -137,7 +137,7 @@ CHANGE_TAGS = Transition("change tags of", None, frozenset({None, *Task} - {Task
 RESETTABLE: Mapping[str, VmState] = {"active": VmState.ACTIVE, "error": VmState.ERROR}
 
 
-class FlavorSnapshot(msgspec.Struct, frozen=True):
+class FlavorSnapshot(msgspec.Struct, frozen=True, gc=False):
     """A flavor as it was when the server was made. Sizes: ram and swap MiB, disk and ephemeral GiB."""
 
     flavorid: str
@@ -150,7 +150,7 @@ class FlavorSnapshot(msgspec.Struct, frozen=True):
     extra_specs: dict[str, str] = {}
 
 
-class ImageSnapshot(msgspec.Struct, frozen=True):
+class ImageSnapshot(msgspec.Struct, frozen=True, gc=False):
     """An image as it was when the server was made."""
 
     id: str
@@ -173,7 +173,7 @@ class Fault(msgspec.Struct, frozen=True):
     details: str = ""
 
 
-class Server(msgspec.Struct, frozen=True):
+class Server(msgspec.Struct, frozen=True, gc=False):
     """A server's row. The order of the fields is that in which the store selects them."""
 
     number: int

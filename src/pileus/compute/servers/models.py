@@ -58,6 +58,7 @@ server = sa.Table(
     sa.Column("flavorid", Name(), nullable=False),
     sa.Column("image_id", Uuid()),
     sa.Index("ix_server_project_list", "project_id", "deleted", "created_at", "id"),
+    sa.Index("ix_server_project_quota", "project_id", "deleted", "vcpus", "memory_mb"),  # counted without the rows
     sa.Index("ix_server_list", "deleted", "created_at", "id"),
     sa.Index("ix_server_project_changes", "project_id", "updated_at"),
     sa.Index("ix_server_host", "host", "deleted"),
