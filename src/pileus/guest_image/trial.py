@@ -56,7 +56,7 @@ class Trial:
 
     image: GuestImage
     directory: Path
-    """Scratch for overlay, console log and sockets; one per guest."""
+    """Scratch for overlay, console log and sockets; the next trial in it boots the same disk again."""
     whole_disk: bool = True
     """Boot the disk by its own boot loader, or kernel, ramdisk and root."""
     drive: Path | None = None
@@ -78,6 +78,7 @@ class Trial:
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
+        self.console.unlink(missing_ok=True)
         self._log = (self.directory / "qemu.log").open("wb")
         self.started = time.monotonic()
         self._process = subprocess.Popen(
