@@ -9,6 +9,11 @@ import typer
 app = typer.Typer(help="Make guest images.", no_args_is_help=True)
 
 
+@app.callback()
+def root() -> None:
+    """Make guest images."""
+
+
 def _cache_directory() -> Path:
     """Where the XDG base directory specification has a user's files that can be made again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pileus/guest-packages"

@@ -15,7 +15,7 @@ LABEL: Final = "pileus-root"
 GRUB_MODULES: Final = ("biosdisk", "part_msdos", "linux16")
 _UUID: Final = "0f1e2d3c-5069-4c65-8573-677565737431"
 _EPOCH: Final = 1735689600
-"""2025-01-01: time of every inode, so that the same input gives the same bytes."""
+"""2025-01-01: the guest's files are no younger than its clock, whatever the builder's clock says."""
 _ALIGNMENT: Final = 2048
 """Sectors: partitions start on a MiB; the boot loader lives in the first one."""
 
