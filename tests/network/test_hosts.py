@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from pileus.agent import api
-from pileus.kernel.clock import SystemClock
+from pileus.kernel.clock import MICROSECONDS, SystemClock
 from pileus.kernel.errors import BadRequest, Conflict, Forbidden, OverLimit, PileusError
 from pileus.kernel.loops import LoopCtx
+from pileus.kernel.owner import new_owner
 from pileus.kernel.rpc import AgentUnreachable
 from pileus.network.domain import PlannedNic, Port, RequestedNic
 from pileus.network.loops import loops
@@ -326,6 +327,22 @@ def test_two_processes_push_one_after_the_other(world: World) -> None:
         second.result(20)
     pushed = [path for _host, _verb, path in world.agents.calls + other.agents.calls]
     assert sorted(set(pushed)) == sorted(pushed)
+    assert nic.port_id in world.agents.at("host-a", "ports")
+
+
+@pytest.mark.parametrize("way", ["wire", "loop"])
+def test_what_a_dead_process_was_pushing_is_taken_over_at_once(world: World, way: str) -> None:
+    network = subnetted(world)
+    (nic,) = planned(world, RequestedNic(network_id=network["id"]))
+    plug(world, nic, "s1")
+    host, pid, started, number = new_owner().split(":")
+    with world.db.write() as tx:
+        lease_until = SystemClock().now() + 3600 * MICROSECONDS
+        tx.execute(network_sync.update().values(owner=f"{host}:{pid}:{started}0:{number}", lease_until=lease_until))
+    if way == "wire":
+        world.networks.wire(world.agents, "host-a", "s1")
+    else:
+        world.sync()
     assert nic.port_id in world.agents.at("host-a", "ports")
 
 

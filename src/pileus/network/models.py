@@ -174,7 +174,7 @@ network_sync = sa.Table(
     sa.Column("resource_id", Uuid(), primary_key=True),
     sa.Column("wanted", sa.BigInteger, nullable=False),
     sa.Column("applied", sa.BigInteger, nullable=False),
-    sa.Column("owner", Uuid()),  # who is applying it now
+    sa.Column("owner", Name(128)),  # who is applying it now: kernel.owner
     sa.Column("lease_until", Timestamp, nullable=False),
     sa.Column("retry_at", Timestamp, nullable=False),
     sa.Column("failures", sa.Integer, nullable=False),

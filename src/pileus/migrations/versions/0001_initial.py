@@ -236,7 +236,7 @@ def upgrade() -> None:
         sa.Column("resource_id", Uuid(), nullable=False),
         sa.Column("wanted", sa.BigInteger(), nullable=False),
         sa.Column("applied", sa.BigInteger(), nullable=False),
-        sa.Column("owner", Uuid(), nullable=True),
+        sa.Column("owner", Name(128), nullable=True),
         sa.Column("lease_until", sa.BigInteger(), nullable=False),
         sa.Column("retry_at", sa.BigInteger(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
@@ -378,6 +378,7 @@ def upgrade() -> None:
         batch_op.create_index("ix_server_list", ["deleted", "created_at", "id"], unique=False)
         batch_op.create_index("ix_server_project_changes", ["project_id", "updated_at"], unique=False)
         batch_op.create_index("ix_server_project_list", ["project_id", "deleted", "created_at", "id"], unique=False)
+        batch_op.create_index("ix_server_project_quota", ["project_id", "deleted", "vcpus", "memory_mb"], unique=False)
         batch_op.create_index("ix_server_reservation", ["reservation_id"], unique=False)
 
     op.create_table(

@@ -12,7 +12,7 @@ from pileus.agent import api
 from pileus.kernel.clock import MICROSECONDS, Clock
 from pileus.kernel.db import Database, Tx
 from pileus.kernel.errors import PileusError, Unavailable
-from pileus.kernel.ids import new_uuid
+from pileus.kernel.owner import dead_here, new_owner
 from pileus.kernel.rpc import AgentUnreachable
 from pileus.network.domain import PortStatus
 from pileus.network.floating_ips import store as floating_store
@@ -80,7 +80,7 @@ class Pusher:
                 self._push_one(agents, key, wanted)
 
     def _push_one(self, agents: AgentCaller, key: Key, need: int) -> None:
-        owner = new_uuid()
+        owner = new_owner()
         deadline = self._clock.monotonic() + self._timeout
         with self._turn(key).lock:
             while True:
@@ -109,7 +109,15 @@ class Pusher:
             return True
         now = self._clock.now()
         until = now + int((self._timeout + _LEASE_MARGIN) * MICROSECONDS)
-        return self._db.transact(lambda tx: store.claim(tx, key, owner, now, until)) or False
+
+        def work(tx: Tx) -> Pending | None:
+            taken = store.claim(tx, key, owner, now, until)
+            if taken is None and (dead := dead_here(store.owner(tx, key))):
+                store.release(tx, dead)
+                taken = store.claim(tx, key, owner, now, until)
+            return taken
+
+        return self._db.transact(work) or False
 
     def _tell(self, agents: AgentCaller, pending: Pending, owner: str) -> None:
         key = pending.key
@@ -150,7 +158,11 @@ class Pusher:
     # --- the loop's part ----------------------------------------------------------------------------------------
 
     def due(self, limit: int) -> list[Key]:
-        """What hosts lag behind with and nobody is pushing."""
+        """What hosts lag behind with and nobody is pushing. What processes of this host held that are dead is free."""
+        with self._db.read() as tx:
+            dead = dead_here(store.owners(tx))
+        if dead:
+            self._db.transact(lambda tx: store.release(tx, dead))
         with self._db.read() as tx:
             return store.due(tx, self._clock.now(), limit)
 

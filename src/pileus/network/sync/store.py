@@ -66,6 +66,9 @@ _UPSERTS: dict[str, sa.Executable] = {
 }
 
 
+_OWNERS = sa.select(network_sync.c.owner).where(network_sync.c.owner.is_not(None)).distinct()
+
+
 def _is(key: Key) -> sa.ColumnElement[bool]:
     return sa.and_(
         network_sync.c.host == key.host,
@@ -123,6 +126,21 @@ def claim(tx: Tx, key: Key, owner: str, now: int, until: int) -> Pending | None:
         return None
     wanted = tx.scalar(sa.select(network_sync.c.wanted).where(_is(key)))
     return Pending(key, wanted)
+
+
+def owner(tx: Tx, key: Key) -> list[str]:
+    """Who holds a row's lease, or did, if anybody."""
+    return [row.owner for row in tx.all(_OWNERS.where(_is(key)))]
+
+
+def owners(tx: Tx) -> list[str]:
+    """All who hold a lease, or did."""
+    return [row.owner for row in tx.all(_OWNERS)]
+
+
+def release(tx: Tx, owners: Sequence[str]) -> None:
+    """End the leases of these, who are dead."""
+    tx.execute(sa.update(network_sync).where(network_sync.c.owner.in_(owners)).values(owner=None, lease_until=0))
 
 
 def finish(tx: Tx, pending: Pending, owner: str) -> bool:
