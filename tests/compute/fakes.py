@@ -169,7 +169,9 @@ class FakeNetworks:
         self.ports = FakePorts()
         self.security_groups = FakeGroups()
 
-    def check_requested(self, _tx: Tx, _actor: Actor, requested: Sequence[RequestedNic]) -> list[PlannedNic]:
+    def check_requested(
+        self, _tx: Tx, _actor: Actor, requested: Sequence[RequestedNic], servers: int = 1
+    ) -> list[PlannedNic]:
         for nic in requested:
             if nic.port_id is None and nic.network_id != NETWORK:
                 raise BadRequest(f"Network {nic.network_id} could not be found.")

@@ -20,7 +20,7 @@ from pileus.compute.servers.specs import hostname_of
 from pileus.compute.settings import ComputeSettings
 from pileus.kernel.auth import Actor
 from pileus.kernel.db import Tx
-from pileus.kernel.errors import BadRequest, Forbidden, NotFound
+from pileus.kernel.errors import BadRequest, Forbidden, NotFound, OverLimit
 from pileus.kernel.ids import is_uuid, new_uuid
 from pileus.network.domain import PlannedNic, RequestedNic
 
@@ -184,7 +184,22 @@ class Planner:
                 raise AmbiguousNetworks("Multiple possible networks found, use a Network ID to be more specific.")
             if new.nics == "auto" and not requested:
                 raise BadRequest("Unable to automatically allocate a network: the project has none. Create one first.")
-        return tuple(tuple(self._networks.check_requested(tx, actor, requested)) for _ in range(new.max_count))
+        return self._nics_of_all(tx, actor, requested, new)
+
+    def _nics_of_all(
+        self, tx: Tx, actor: Actor, requested: Sequence[RequestedNic], new: NewServers
+    ) -> tuple[tuple[PlannedNic, ...], ...]:
+        """The interfaces of as many servers as the quota of ports lets, up to `max_count`."""
+        for count in range(new.max_count, new.min_count - 1, -1):
+            try:
+                first = self._networks.check_requested(tx, actor, requested, servers=count)
+            except OverLimit:
+                if count == new.min_count:
+                    raise
+            else:
+                others = [[msgspec.structs.replace(nic, port_id=new_uuid()) for nic in first] for _ in range(count - 1)]
+                return tuple(tuple(nics) for nics in [first, *others])
+        raise AssertionError("min_count is at least 1 and at most max_count")
 
     def _place(self, tx: Tx, new: NewServers, may: May) -> tuple[str | None, str | None]:
         """Availability zone and host, where the request names them."""

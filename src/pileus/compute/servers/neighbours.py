@@ -157,8 +157,11 @@ class Networks(Protocol):
     @property
     def security_groups(self) -> SecurityGroups: ...
 
-    def check_requested(self, tx: Tx, actor: Actor, requested: Sequence[RequestedNic]) -> list[PlannedNic]:
-        """The interfaces, checked and with their ports' ids minted. BadRequest, Conflict or Forbidden."""
+    def check_requested(
+        self, tx: Tx, actor: Actor, requested: Sequence[RequestedNic], servers: int = 1
+    ) -> list[PlannedNic]:
+        """The interfaces of one server, checked and with their ports' ids minted, where `servers` like it are to be
+        made. BadRequest, Conflict or Forbidden."""
         ...
 
     def default_networks(self, tx: Tx, actor: Actor) -> Sequence[HasId]:

@@ -166,7 +166,7 @@ class Servers:
 
     def _reserve(self, tx: Tx, actor: Actor, plan: Plan) -> int:
         new = plan.new
-        for count in range(new.max_count, new.min_count - 1, -1):
+        for count in range(len(plan.nics), new.min_count - 1, -1):
             wanted = {"instances": count, "cores": count * plan.flavor.vcpus, "ram": count * plan.flavor.ram}
             try:
                 quota.reserve(
