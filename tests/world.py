@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -65,6 +66,7 @@ class Machine:
     def __init__(self, name: str, settings: Settings, clock: Clock, secret: str, fetch: Any, *, files: bool) -> None:
         directory = settings.site.state_dir / "hosts" / name
         self.name = name
+        self.is_new = not directory.exists()
         self.silent: float = 0  # so many further calls are not answered; inf: it is unplugged
         self.before: Callable[[str], None] = lambda _call: None  # told of each call that arrives, before it is done
         self.secret = secret
@@ -296,24 +298,33 @@ class World:
         )
         self.db = self.cloud.db
         self.services = self.cloud
-        self.client = falcon.testing.TestClient(make_api(self.cloud, self._credentials.host_secret))
         for name in self.hosts:
             self.add_host(name)
-        self.admin = self.login("admin", self._credentials.admin_password, "admin")
         self._conductor: Conductor | None = None
         self._runner: LoopRunner | None = None
         if self.threads:
             self.start_conductor()
 
+    @cached_property
+    def client(self) -> falcon.testing.TestClient:
+        """The public WSGI application."""
+        return falcon.testing.TestClient(make_api(self.cloud, self._credentials.host_secret))
+
+    @cached_property
+    def admin(self) -> Api:
+        """The first administrator."""
+        return self.login("admin", self._credentials.admin_password, "admin")
+
     # --- who is there -------------------------------------------------------------------------------------------
 
     def add_host(self, name: str) -> Machine:
-        """A further host, which reports at once."""
+        """A further host. One that is new to the cloud reports at once."""
         machine = Machine(
             name, self.cloud_settings, self.clock, self._secret(name), self._fetch_for(name), files=self.files
         )
         self.machines[name] = machine
-        self.report(name)
+        if machine.is_new:
+            self.report(name)
         return machine
 
     @property
