@@ -31,7 +31,8 @@ class Discrepancy:
 class WantedHost:
     """What a host should carry. Sets that are None are not compared."""
 
-    guests: Mapping[str, bool | None] = field(default_factory=dict)  # server -> whether it runs; None: either
+    # Server -> whether it runs. None: a server in ERROR, of which a failed deletion may have left anything or nothing.
+    guests: Mapping[str, bool | None] = field(default_factory=dict)
     taps: frozenset[str] = frozenset()  # ports
     networks: frozenset[str] | None = None
     routers: frozenset[str] | None = None
@@ -129,14 +130,16 @@ def _addresses(want: Want, have: Have) -> Iterable[Discrepancy]:
 
 
 def _host(host: str, want: WantedHost, have: HostState) -> Iterable[Discrepancy]:
-    yield from _sets("guest", host, frozenset(want.guests), frozenset(have.guests))
+    due = frozenset(server_id for server_id, running in want.guests.items() if running is not None)
+    optional = frozenset(want.guests) - due
+    yield from _sets("guest", host, due, frozenset(have.guests) - optional)
     for server_id, running in sorted(want.guests.items()):
         seen = have.guests.get(server_id)
         if running is not None and seen is not None and (seen == PowerState.RUNNING) != running:
             problem = f"is {seen} and should {'run' if running else 'be off'}"
             yield Discrepancy("guest", host, server_id, problem)
-    yield from _sets("disks", host, frozenset(want.guests), frozenset(have.disks))
-    yield from _sets("metadata", host, frozenset(want.guests), frozenset(have.metadata))
+    yield from _sets("disks", host, due, frozenset(have.disks) - optional)
+    yield from _sets("metadata", host, due, frozenset(have.metadata) - optional)
     yield from _sets("tap", host, want.taps, frozenset(have.taps))
     for kind, wanted, there in (
         ("network", want.networks, have.networks),

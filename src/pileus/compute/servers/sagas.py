@@ -300,9 +300,13 @@ def deleted(ctx: Ctx, tx: Tx) -> None:
 
 
 def not_deleted(ctx: Ctx, tx: Tx, failure: Failure) -> None:
-    """The host could not be cleared: the server shows why, and may be deleted again."""
+    """The host could not be cleared: the server shows why, and may be deleted again. If its guest is gone and its
+    resources are given back, it is on no host any more."""
     fault = _fault(ctx, failure, _reason(failure))
-    _change(ctx, tx, {"vm_state": VmState.ERROR, "task_state": None, "fault": fault})
+    values: dict[str, Any] = {"vm_state": VmState.ERROR, "task_state": None, "fault": fault}
+    if "guest" in ctx.results:
+        values["host"] = None
+    _change(ctx, tx, values)
 
 
 # --- power --------------------------------------------------------------------------------------------------
