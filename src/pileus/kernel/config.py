@@ -15,6 +15,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -146,9 +147,15 @@ def entries_of(settings: Any, sources: Mapping[str, str]) -> Iterator[Entry]:
         )
 
 
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    """The types of a class' fields, which cost a good part of a start to find out again and again."""
+    return typing.get_type_hints(cls)
+
+
 def sections_of(root: type) -> Iterator[tuple[str, type]]:
     """The sections of a root as (dotted name, class), in declared order."""
-    for name, hint in typing.get_type_hints(root).items():
+    for name, hint in _hints(root).items():
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             yield name, hint
             for inner, cls in sections_of(hint):
@@ -157,7 +164,7 @@ def sections_of(root: type) -> Iterator[tuple[str, type]]:
 
 def _declared(root: type) -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
     for section, cls in sections_of(root):
-        hints = typing.get_type_hints(cls)
+        hints = _hints(cls)
         for item in dataclasses.fields(cls):
             if _META in item.metadata:
                 yield section, item, hints[item.name]
@@ -178,7 +185,8 @@ def _default(item: dataclasses.Field[Any]) -> Any:
 
 def _build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     arguments: dict[str, Any] = {}
-    for name, hint in typing.get_type_hints(cls).items():
+    section: type = cls
+    for name, hint in _hints(section).items():
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             arguments[name] = _build(hint, values, f"{prefix}{name}.")
         elif f"{prefix}{name}" in values:

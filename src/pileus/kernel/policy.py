@@ -47,6 +47,7 @@ class Policy:
         self.rules = {rule.name: rule for rule in rules}
         self.expressions = {name: rule.check for name, rule in self.rules.items()} | dict(overrides or {})
         self._checks: dict[str, Check] = {}
+        self._by_expression: dict[str, Check] = {}  # most rules share a few
         for name in self.expressions:
             self._compiled(name, ())
 
@@ -71,7 +72,11 @@ class Policy:
             raise PolicyError(f"policy rule {name!r} refers to itself: {' -> '.join((*path, name))}")
         if name not in self.expressions:
             return _never
-        check = _Parser(self.expressions[name], lambda other: self._compiled(other, (*path, name))).parse()
+        expression = self.expressions[name]
+        check = self._by_expression.get(expression)
+        if check is None:
+            check = _Parser(expression, lambda other: self._compiled(other, (*path, name))).parse()
+            self._by_expression[expression] = check
         self._checks[name] = check
         return check
 
