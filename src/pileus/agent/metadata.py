@@ -5,7 +5,7 @@ guide, "Metadata", and EC2's "Instance metadata categories".
 """
 
 import base64
-import random
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -54,8 +54,7 @@ def _meta_data(spec: MetadataSpec) -> dict[str, Any]:
         "meta": spec.metadata,
         "devices": [],
         "dedicated_cpus": [],
-        # Seeds the guest's entropy pool; the same for the life of the server, as a repeated request must be.
-        "random_seed": base64.b64encode(random.Random(spec.server_id).randbytes(512)).decode(),  # noqa: S311
+        "random_seed": base64.b64encode(os.urandom(512)).decode(),  # for the guest's entropy pool: never the same
     }
     if spec.admin_pass is not None:
         document["admin_pass"] = spec.admin_pass

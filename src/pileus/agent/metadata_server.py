@@ -5,9 +5,12 @@ nothing that it sends is trusted. One thread accepts for all namespaces, a few a
 host, so guests are answered when the control plane is away.
 """
 
+import io
 import selectors
 import socket
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
@@ -25,7 +28,9 @@ log = structlog.get_logger("pileus.agent.metadata")
 ADDRESS = "169.254.169.254"
 PORT = 80
 ANSWER_SECONDS = 10
-ANSWERERS = 8
+ANSWERERS = 32
+MOST_FOR_ONE = 4  # requests of one guest that are answered at a time: more would take others' turns
+MAX_HEAD = 16 << 10
 
 Listen = Callable[[str, str, int], socket.socket]
 
@@ -99,6 +104,7 @@ class MetadataServer:
         self._selector = selectors.DefaultSelector()
         self._lock = threading.Lock()
         self._listening: dict[tuple[str, str], tuple[MetadataEndpoint, socket.socket]] = {}
+        self._asking: Counter[tuple[str, str, str]] = Counter()
         self._answerers = ThreadPoolExecutor(ANSWERERS, thread_name_prefix="metadata")
         self._wake_receive, self._wake_send = socket.socketpair()
         self._selector.register(self._wake_receive, selectors.EVENT_READ, None)
@@ -115,8 +121,12 @@ class MetadataServer:
         self._wake_send.send(b"x")
         self._thread.join(5)
         self._answerers.shutdown(wait=False, cancel_futures=True)
-        for _, listener in self._listening.values():
-            listener.close()
+        with self._lock:
+            for key in tuple(self._listening):
+                self._close(key)
+        self._selector.close()
+        self._wake_receive.close()
+        self._wake_send.close()
 
     def attend(self, endpoints: Iterable[MetadataEndpoint]) -> None:
         """Listen exactly at these endpoints from now on."""
@@ -166,17 +176,45 @@ class MetadataServer:
                 connection, address = listener.accept()
             except OSError:
                 return  # the guest changed its mind
-        self._answerers.submit(self._answer, endpoint, connection, address)
-
-    def _answer(self, endpoint: MetadataEndpoint, connection: socket.socket, address: Any) -> None:
-        with connection:
-            connection.settimeout(ANSWER_SECONDS)
             source = str(address[0]).removeprefix("::ffff:")
-            spec = self._store.asked_from(endpoint.networks, source)
-            try:
-                _Handler(connection, source, spec)
-            except OSError as err:
-                log.debug("a guest broke off its request", source=source, reason=str(err))
+            guest = (*key, source)
+            if self._asking[guest] >= MOST_FOR_ONE:
+                connection.close()
+                return
+            self._asking[guest] += 1
+        self._answerers.submit(self._answer, endpoint.networks, connection, guest)
+
+    def _answer(self, networks: tuple[str, ...], connection: socket.socket, guest: tuple[str, str, str]) -> None:
+        source = guest[-1]
+        try:
+            with connection:
+                _Handler(connection, _head(connection), source, self._store.asked_from(networks, source))
+        except OSError as err:
+            log.debug("a guest broke off its request", source=source, reason=str(err))
+        except Exception:
+            log.exception("a metadata request failed", source=source)
+        finally:
+            with self._lock:
+                self._asking[guest] -= 1
+                if not self._asking[guest]:
+                    del self._asking[guest]
+
+
+def _head(connection: socket.socket) -> bytes:
+    """The request up to its empty line. TimeoutError if that takes too long, however it trickles in."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    head = b""
+    while b"\r\n\r\n" not in head and b"\n\n" not in head and len(head) < MAX_HEAD:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request does not end")
+        connection.settimeout(left)
+        received = connection.recv(4096)
+        if not received:
+            break
+        head += received
+    connection.settimeout(ANSWER_SECONDS)
+    return head
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -185,10 +223,17 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "Pileus"
     sys_version = ""
 
-    def __init__(self, connection: socket.socket, source: str, spec: MetadataSpec | None) -> None:
+    def __init__(self, connection: socket.socket, head: bytes, source: str, spec: MetadataSpec | None) -> None:
+        self._head = head
         self._source = source
         self._spec = spec
         super().__init__(connection, (source, 0), None)  # type: ignore[arg-type]  # there is no socketserver here
+
+    def setup(self) -> None:
+        """Read from what has arrived already."""
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BytesIO(self._head)
 
     def do_GET(self) -> None:
         """Answer from the tree of the server that asks."""
