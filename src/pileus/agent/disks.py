@@ -16,7 +16,7 @@ import structlog
 
 from pileus.agent.api import DiskFile, DisksSpec, ImageRef, MetadataSpec
 from pileus.agent.config_drive import write_config_drive
-from pileus.agent.errors import AgentError, ImageUnusable, InvalidRequest, NoSpace
+from pileus.agent.errors import AgentError, InvalidRequest, NoSpace
 from pileus.agent.image_cache import ImageCache
 from pileus.agent.journal import Journal
 from pileus.agent.locks import KeyedLocks
@@ -26,6 +26,7 @@ log = structlog.get_logger("pileus.agent.disks")
 GIB = 1 << 30
 MIB = 1 << 20
 CONSOLE_LOG = "console.log"
+ROOT = "root.qcow2"
 
 MetadataOf = Callable[[str], MetadataSpec | None]
 
@@ -105,15 +106,19 @@ class FileDisks:
     def remove_partial(self) -> None:
         """Finish removals that were cut off."""
         for path in self._directory.glob(".*"):
-            shutil.rmtree(path, ignore_errors=True)
+            with self._locks.held(path.name[1:].split(".", 1)[0]):
+                shutil.rmtree(path, ignore_errors=True)
 
     def bases_in_use(self) -> set[Path]:
-        """The cached images that some server's disks are based on."""
+        """The cached images that some server's disks are based on, or are to be: by the journal and by the disks."""
         bases: set[Path] = set()
         for server_id in self.servers():
             spec = self._journal.get("disks", server_id, DisksSpec)
             images = (spec.image, spec.kernel, spec.ramdisk) if spec else ()
             bases.update(self._cache.path_of(image) for image in images if image is not None)
+            base = _base_of(self._directory / server_id / ROOT)
+            if base is not None:
+                bases.add(base)
         return bases
 
     def _from_images(self, spec: DisksSpec, directory: Path) -> tuple[DiskFile, ...]:
@@ -127,14 +132,9 @@ class FileDisks:
         return tuple(disks)
 
     def _root(self, spec: DisksSpec, image: ImageRef, directory: Path) -> DiskFile:
-        base = self._cache.ensure(image)
-        smallest = base.stat().st_size
-        size = spec.root_gb * GIB or smallest
-        if size < smallest:
-            raise ImageUnusable(
-                f"image {image.id} holds a disk of {smallest} bytes, the flavor's root disk has only {size}"
-            )
-        path = directory / "root.qcow2"
+        base = self._cache.ensure(image, spec.root_gb * GIB or None)
+        size = spec.root_gb * GIB or base.stat().st_size
+        path = directory / ROOT
         if not path.exists():
             _make(path, ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(base)], size)
         return DiskFile(role="root", path=str(path), format="qcow2", size=size)
@@ -169,6 +169,17 @@ class FileDisks:
                 raise InvalidRequest(f"the config drive of {server_id} needs its metadata first")
             write_config_drive(metadata, path)
         return DiskFile(role="config", path=str(path), format="raw", size=path.stat().st_size)
+
+
+def _base_of(overlay: Path) -> Path | None:
+    """What an overlay is based on, by its own header: bytes 8 to 15 say where the path is, 16 to 19 how long it is."""
+    try:
+        with overlay.open("rb") as file:
+            header = file.read(20)
+            file.seek(int.from_bytes(header[8:16], "big"))
+            return Path(os.fsdecode(file.read(int.from_bytes(header[16:20], "big"))))
+    except FileNotFoundError:
+        return None
 
 
 def _make(path: Path, command: list[str], size: int) -> None:

@@ -1,6 +1,7 @@
 """One host, put together: drivers, cache, metadata, and the answers to "what is here"."""
 
 import os
+import threading
 from pathlib import Path
 
 import structlog
@@ -58,6 +59,7 @@ class Host:
         self._taps: dict[str, str] = {}
         self.guests = Guests(hypervisor, disks, journal, self._tap_of)
         self.metadata_server: MetadataServer | None = None
+        self._attending = threading.Lock()
 
     # --- networks -------------------------------------------------------------------------------------------
 
@@ -105,7 +107,8 @@ class Host:
     def attend(self) -> None:
         """Listen for metadata requests wherever guests may ask now."""
         if self.metadata_server is not None:
-            self.metadata_server.attend(self.network.metadata_endpoints())
+            with self._attending:  # or what was seen before a change could be applied after it
+                self.metadata_server.attend(self.network.metadata_endpoints())
 
     def _tap_of(self, port_id: str) -> str | None:
         tap = self._taps.get(port_id)
@@ -179,12 +182,14 @@ class Host:
         )
 
     def tidy(self) -> None:
-        """Finish what a killed agent left half done, and let unused images go."""
+        """Finish what a killed agent left half done, let unused images go, and listen where that failed before."""
+        self.journal.remove_partial()
         if isinstance(self.disks, FileDisks):
             self.disks.remove_partial()
-            self.cache.prune(self.disks.bases_in_use(), self.settings.image_cache_unused)
+            self.cache.prune(self.disks.bases_in_use, self.settings.image_cache_unused)
         self.cache.remove_partial()
         self.hypervisor.tidy()
+        self.attend()
 
 
 def _existing(path: Path) -> Path:

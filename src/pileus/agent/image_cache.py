@@ -10,10 +10,9 @@ import errno
 import fcntl
 import hashlib
 import os
-import resource
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,18 +43,22 @@ class ImageCache:
         self._locks = KeyedLocks()
         self._base.mkdir(parents=True, exist_ok=True)
 
-    def ensure(self, image: ImageRef) -> Path:
-        """The raw base of an image, fetched if it is not there. One fetch serves all who wait for it."""
-        if not image.checksum.isalnum():
-            raise ImageUnusable("the image has no checksum to know it by")
+    def ensure(self, image: ImageRef, largest: int | None = None) -> Path:
+        """The raw base of an image, fetched if it is not there. One fetch serves all who wait for it.
+
+        ImageUnusable if its disk is of more than `largest` bytes; it is not converted then, as a few kilobytes may
+        hold terabytes.
+        """
+        if not image.checksum.isalnum() or image.hash_algo not in hashlib.algorithms_available:
+            raise ImageUnusable(f"image {image.id} has no checksum to know it by")
         path = self._base / image.checksum
-        if path.exists():
-            os.utime(path)
-            return path
         with self._alone(image.checksum):
-            if not path.exists():
+            if path.exists():
+                _check_size(image, path.stat().st_size, largest)
+                os.utime(path)
+            else:
                 try:
-                    self._bring(image, path)
+                    self._bring(image, path, largest)
                 except OSError as err:
                     if err.errno in (errno.ENOSPC, errno.EDQUOT):
                         raise NoSpace(f"no space for image {image.id} in {self._base}") from err
@@ -70,13 +73,16 @@ class ImageCache:
         """The checksums of all images that are here."""
         return tuple(sorted(path.name for path in self._base.iterdir() if path.name.isalnum() and path.is_file()))
 
-    def prune(self, in_use: set[Path], unused_for: float) -> tuple[str, ...]:
-        """Remove bases that no disk is based on and none was made from for `unused_for` seconds."""
+    def prune(self, in_use: Callable[[], Collection[Path]], unused_for: float) -> tuple[str, ...]:
+        """Remove bases that no disk is based on and none was made from for `unused_for` seconds.
+
+        `in_use` is asked while the image is locked: who records its wish before it calls `ensure` never loses a base.
+        """
         removed = []
         for checksum in self.cached():
             path = self._base / checksum
             with self._alone(checksum):
-                if path in in_use or time.time() - path.stat().st_mtime < unused_for:
+                if not path.exists() or time.time() - path.stat().st_mtime < unused_for or path in in_use():
                     continue
                 path.unlink()
             removed.append(checksum)
@@ -84,23 +90,27 @@ class ImageCache:
         return tuple(removed)
 
     def remove_partial(self) -> None:
-        """Remove what fetches left that were killed. Fetches under way in other processes keep theirs."""
+        """Remove what fetches left that were killed. Fetches under way keep theirs, and are not waited for."""
         for path in self._base.glob(f".*{SUFFIX_PARTIAL}"):
             checksum = path.name[1:].split(".", 1)[0]
-            with self._alone(checksum):
+            with contextlib.suppress(BlockingIOError), self._locked(checksum, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 path.unlink(missing_ok=True)
 
     @contextmanager
     def _alone(self, checksum: str) -> Iterator[None]:
-        with self._locks.held(checksum):
-            descriptor = os.open(self._base / f".{checksum}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(descriptor)
+        with self._locks.held(checksum), self._locked(checksum, fcntl.LOCK_EX):
+            yield
 
-    def _bring(self, image: ImageRef, path: Path) -> None:
+    @contextmanager
+    def _locked(self, checksum: str, how: int) -> Iterator[None]:
+        descriptor = os.open(self._base / f".{checksum}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, how)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _bring(self, image: ImageRef, path: Path, largest: int | None) -> None:
         started = time.monotonic()
         fetched = self._base / f".{image.checksum}{SUFFIX_PARTIAL}"
         converted = self._base / f".{image.checksum}.raw{SUFFIX_PARTIAL}"
@@ -108,13 +118,14 @@ class ImageCache:
             cleanup.callback(fetched.unlink, missing_ok=True)
             cleanup.callback(converted.unlink, missing_ok=True)
             self._download(image, fetched)
-            self._inspect(image, fetched)
+            _check_size(image, self._inspect(image, fetched), largest)
             if image.disk_format in ("raw", "ami", "aki", "ari", "iso"):
                 complete = fetched
             else:
                 convert(fetched, image.disk_format, converted)
                 complete = converted
             complete.chmod(0o644)
+            _sync(complete)  # or a loss of power leaves an empty file under the name of a complete one
             complete.rename(path)
         log.info(
             "image cached", image=image.id, checksum=image.checksum, bytes=image.size,
@@ -137,13 +148,24 @@ class ImageCache:
             raise AgentError(f"image {image.id} arrived damaged: its {image.hash_algo} is not as recorded")
 
     @staticmethod
-    def _inspect(image: ImageRef, path: Path) -> None:
+    def _inspect(image: ImageRef, path: Path) -> int:
         try:
             virtual_size = inspect_file(path, image.disk_format)
         except ImageNotAsDeclaredError as err:
             raise ImageUnusable(f"image {image.id}: {err}") from err
         if virtual_size > MAX_VIRTUAL_SIZE:
             raise ImageUnusable(f"image {image.id}: its disk of {virtual_size} bytes is larger than any host can hold")
+        return virtual_size
+
+
+def _check_size(image: ImageRef, size: int, largest: int | None) -> None:
+    if largest is not None and size > largest:
+        raise ImageUnusable(f"image {image.id} holds a disk of {size} bytes, the flavor's root disk has only {largest}")
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def convert(source: Path, disk_format: str, target: Path) -> None:
@@ -169,12 +191,8 @@ _QEMU_NAME = {"vhd": "vpc"}
 
 
 def _limited(command: list[str]) -> subprocess.CompletedProcess[bytes]:
+    limits = ["prlimit", f"--as={CONVERT_ADDRESS_SPACE}", f"--cpu={CONVERT_SECONDS}", "--"]
     try:
-        return subprocess.run(command, capture_output=True, check=False, timeout=CONVERT_SECONDS, preexec_fn=_limit)
+        return subprocess.run([*limits, *command], capture_output=True, check=False, timeout=CONVERT_SECONDS)
     except subprocess.TimeoutExpired as err:
         raise ImageUnusable(f"converting the image took more than {CONVERT_SECONDS} s") from err
-
-
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (CONVERT_ADDRESS_SPACE, CONVERT_ADDRESS_SPACE))
-    resource.setrlimit(resource.RLIMIT_CPU, (CONVERT_SECONDS, CONVERT_SECONDS))

@@ -30,9 +30,16 @@ class Journal:
         path = self._path(kind, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-        fresh.write_bytes(msgspec.json.encode(spec))
-        fresh.chmod(0o600)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(msgspec.json.encode(spec))
         fresh.replace(path)
+
+    def remove_partial(self) -> None:
+        """Remove what other agents, killed while they wrote, left."""
+        for path in self._directory.glob("*/.*.json.*"):
+            if path.name.split(".")[-2] != str(os.getpid()):
+                path.unlink(missing_ok=True)
 
     def get(self, kind: str, key: str, shape: type[S]) -> S | None:
         """The last description, or None if there is none (or it cannot be read any more)."""
