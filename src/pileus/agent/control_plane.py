@@ -48,6 +48,7 @@ class ControlPlane:
                     raise ControlPlaneSilent(f"image {image_id}: the control plane answered {response.status}")
                 yield from response.stream(CHUNK)
             finally:
+                response.close()  # unless it was read to its end, bytes are left in it that nobody must get
                 response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as err:
             raise ControlPlaneSilent(f"image {image_id}: {err}") from err

@@ -6,6 +6,7 @@ control plane asked for it, by an agent that was restarted since.
 
 from collections.abc import Callable, Mapping
 
+import msgspec
 import structlog
 
 from pileus.agent.api import GuestSpec, PowerAction, PowerState
@@ -54,7 +55,7 @@ class Guests:
             except GuestNotFound:
                 if action.action == "stop":
                     return PowerState.SHUTDOWN
-                self._hypervisor.ensure_guest(self._plan(spec))
+                self._run(spec)
             return self._state(server_id)
 
     def state(self, server_id: str) -> PowerState:
@@ -78,13 +79,16 @@ class Guests:
     def _change(self, spec: GuestSpec, action: PowerAction) -> None:
         match action.action:
             case "start":
-                self._hypervisor.ensure_guest(self._plan(spec))
+                self._run(spec)
             case "stop":
                 self._hypervisor.stop(spec.id, action.timeout)
             case "soft-reboot":
                 self._hypervisor.reboot(spec.id, "soft", action.timeout)
             case "hard-reboot":
                 self._hypervisor.reboot(spec.id, "hard", action.timeout)
+
+    def _run(self, spec: GuestSpec) -> None:
+        self._hypervisor.ensure_guest(self._plan(msgspec.structs.replace(spec, running=True)))
 
     def _plan(self, spec: GuestSpec) -> GuestPlan:
         disks = self._disks.of(spec.id)

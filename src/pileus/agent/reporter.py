@@ -54,7 +54,7 @@ class Reporter:
             delay = self._interval if heard else min(delay * 2, self._interval)
             tidied += delay
             if tidied >= TIDY_SECONDS:
-                self._host.tidy()
+                self._tidy()
                 tidied = 0.0
             if self._stopping.wait(delay):
                 return
@@ -75,12 +75,19 @@ class Reporter:
         self._silent = False
         return True
 
+    def _tidy(self) -> None:
+        try:
+            self._host.tidy()
+        except Exception:
+            log.exception("the host could not be tidied")  # reports must go on
+
     def _report_changes(self) -> None:
         while (change := self._changes.get()) is not None:
             changes = dict([change])
             with contextlib.suppress(queue.Empty):
                 while (more := self._changes.get_nowait()) is not None:
                     changes[more[0]] = more[1]
+                self._changes.put(None)  # the end, which is not for this loop
             try:
                 self._control_plane.power(changes)
             except ControlPlaneSilent as err:
