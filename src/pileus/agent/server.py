@@ -6,6 +6,7 @@ says whether trying again may help (503) or not (4xx, 507).
 
 import errno
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from pileus.agent.errors import AgentError, InvalidRequest
 from pileus.agent.host import Host
 from pileus.drivers.hypervisor.base import HypervisorError
 from pileus.drivers.network.base import NetworkDriverError
+from pileus.kernel.fields import MALFORMED_JSON
 from pileus.kernel.log import bound
 from pileus.kernel.rpc import HOST_SECRET_HEADER, REQUEST_ID_HEADER, SERVER_HEADER
 
@@ -32,6 +34,8 @@ STATUS = {
     RefusalKind.NO_SPACE: 507,
     RefusalKind.FAILED: 503,
 }
+
+_IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 
 Verb = Callable[[str, Any, falcon.Request], Mapping[str, Any] | msgspec.Struct | None]
 
@@ -116,10 +120,12 @@ class _Resource:
     def _do(verb: tuple[type | None, Verb], req: falcon.Request, key: str) -> Any:
         shape, act = verb
         body: Any = None
+        if key and not _IDENTIFIER.fullmatch(key):
+            raise InvalidRequest(f"{key!r} is not an identifier")
         if shape is not None:
             try:
                 body = msgspec.json.decode(req.bounded_stream.read(), type=shape)
-            except msgspec.MsgspecError as err:
+            except MALFORMED_JSON as err:
                 raise InvalidRequest(str(err)) from err
             described = getattr(body, "id", None) or getattr(body, "server_id", key)
             if described != key:

@@ -4,6 +4,7 @@ These routes know no tokens: an agent proves to be its host by the host's secret
 """
 
 import hmac
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,12 +15,14 @@ from pileus.agent.api import HostReport, PowerReport
 from pileus.hosts.service import Hosts
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, Forbidden, PileusError, RangeNotSatisfiable
+from pileus.kernel.fields import MALFORMED_JSON
 from pileus.kernel.http import Call, Reply, Route, Service
 from pileus.kernel.policy import PUBLIC
 from pileus.kernel.rpc import HOST_SECRET_HEADER
 
 PREFIX = "/agent/v1"
 MAX_REPORT = 64 << 20
+_RANGE = re.compile(r"bytes=([0-9]{1,18})-")
 
 
 class ImageData(Protocol):
@@ -67,6 +70,7 @@ def image_data(call: Call, api: AgentApi) -> Reply:
     return Reply(
         data.read(start),
         status=206 if start else 200,
+        headers={"Content-Range": f"bytes {start}-{data.size - 1}/{data.size}"} if start else {},
         content_type="application/octet-stream",
         content_length=data.size - start,
     )
@@ -83,20 +87,20 @@ def _authenticated(call: Call, api: AgentApi) -> str:
 def _decode(call: Call, shape: type[Any]) -> Any:
     try:
         return msgspec.json.decode(call.stream.read(MAX_REPORT), type=shape)
-    except msgspec.MsgspecError as err:
+    except MALFORMED_JSON as err:
         raise BadRequest(f"The report is malformed: {err}.") from err
 
 
 def _start(header: str | None, size: int) -> int:
     if header is None:
         return 0
-    unit, _, span = header.partition("=")
-    first, dash, last = span.partition("-")
-    if unit != "bytes" or not first.isdigit() or not dash or last:
+    span = _RANGE.fullmatch(header)
+    if span is None:
         raise BadRequest("Only ranges of the form 'bytes=START-' are understood here.")
-    if int(first) > size:
+    start = int(span[1])
+    if start and start >= size:
         raise RangeNotSatisfiable(f"The image has only {size} bytes.")
-    return int(first)
+    return start
 
 
 def _error(error: PileusError, status: int) -> tuple[dict[str, Any], str]:

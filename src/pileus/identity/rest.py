@@ -10,7 +10,7 @@ from pileus.identity.domain import Thing
 from pileus.identity.rows import Found, Wanted
 from pileus.kernel.auth import Actor
 from pileus.kernel.errors import BadRequest, Forbidden, NotFound
-from pileus.kernel.fields import UNSET, Body, Param, Text, View
+from pileus.kernel.fields import MALFORMED_JSON, UNSET, Body, Param, Text, View
 from pileus.kernel.http import Call, parse_flag
 from pileus.kernel.paging import next_link, parse_limit
 from pileus.kernel.versions import Version
@@ -58,7 +58,10 @@ class Attributes(Body):
         if b"\\u0000" in data:
             raise BadRequest("The body holds a NUL character, which cannot be stored.")
         known = {param.name: getattr(struct, param.attr) for param in self.params}
-        everything = msgspec.json.decode(data)[self._wrapper]
+        try:
+            everything = msgspec.json.decode(data)[self._wrapper]
+        except MALFORMED_JSON as err:  # what the fields above do not name was not looked at before
+            raise BadRequest("The request body is not valid JSON.") from err
         sent_id = everything.get("id")
         if sent_id is not None and (not isinstance(sent_id, str) or not 0 < len(sent_id) <= 255):
             raise BadRequest("An id is a text of 1 to 255 characters.")

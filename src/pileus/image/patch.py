@@ -7,6 +7,7 @@ import msgspec
 from pileus.image import schemas
 from pileus.image.domain import Image
 from pileus.kernel.errors import BadRequest, Conflict, Forbidden, UnsupportedMediaType
+from pileus.kernel.fields import MALFORMED_JSON
 
 MEDIA_TYPES = ("application/openstack-images-v2.1-json-patch", "application/openstack-images-v2.0-json-patch")
 OPERATIONS = ("add", "replace", "remove")
@@ -20,7 +21,7 @@ def parse(data: bytes, content_type: str | None) -> list[tuple[str, str, Any]]:
         raise UnsupportedMediaType(f"Changing an image needs the content type {MEDIA_TYPES[0]}.")
     try:
         document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as err:
+    except MALFORMED_JSON as err:
         raise BadRequest("The request body is not valid JSON.") from err
     if not isinstance(document, list):
         raise BadRequest("The request body must be a JSON array of operation objects.")

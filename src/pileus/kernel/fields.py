@@ -19,7 +19,12 @@ from msgspec import UNSET, Meta, UnsetType
 from pileus.kernel.errors import BadRequest
 from pileus.kernel.versions import Version, Window, window
 
-__all__ = ["UNSET", "Body", "Field", "Integer", "Param", "Pattern", "Text", "UnsetType", "View", "given"]
+__all__ = [
+    "MALFORMED_JSON", "UNSET", "Body", "Field", "Integer", "Param", "Pattern", "Text", "UnsetType", "View", "given",
+]  # fmt: skip
+
+MALFORMED_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for a text that is not JSON, not UTF-8, nested too deeply, or not of the wanted shape."""
 
 
 def Text(minimum: int = 0, maximum: int | None = 255, pattern: str | None = None) -> Any:  # noqa: N802 - a type
@@ -190,7 +195,7 @@ class Body:
             decoded = decoder.decode(data)
         except msgspec.ValidationError as err:
             _refuse(str(err))
-        except (msgspec.DecodeError, UnicodeDecodeError) as err:
+        except MALFORMED_JSON as err:
             raise BadRequest("The request body is not valid JSON.") from err
         if self.wrapper is None or self.envelope:
             return decoded

@@ -17,6 +17,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
 from pileus.kernel.errors import PileusError
+from pileus.kernel.fields import MALFORMED_JSON
 
 HOST_SECRET_HEADER = "X-Pileus-Host-Secret"  # noqa: S105 - the header's name
 REQUEST_ID_HEADER = "X-Openstack-Request-Id"
@@ -61,7 +62,8 @@ class Agents:
     ) -> dict[str, Any]:
         """Ask `host` and give its answer.
 
-        `timeout` in seconds is for the whole answer. AgentUnreachable if none came, AgentRefused if it was a refusal.
+        `timeout`: seconds without a byte of the answer. AgentUnreachable if none came, AgentRefused if
+        it was a refusal.
         """
         headers = {HOST_SECRET_HEADER: self._secret(host), "Content-Type": "application/json"}
         context = structlog.contextvars.get_contextvars()
@@ -101,13 +103,14 @@ class Agents:
 def _answer(host: str, status: int, data: bytes) -> dict[str, Any]:
     try:
         decoded = msgspec.json.decode(data) if data else {}
-    except msgspec.DecodeError as err:
+    except MALFORMED_JSON as err:
         raise AgentUnreachable(f"The agent of host {host} answered something that is not JSON.") from err
     if status >= 400:
-        error = decoded.get("error", {}) if isinstance(decoded, dict) else {}
+        error = decoded.get("error") if isinstance(decoded, dict) else None
+        said = error if isinstance(error, dict) else {}
         raise AgentRefused(
-            error.get("kind", "failed"),
-            error.get("message", f"The agent of host {host} answered {status}."),
+            str(said.get("kind", "failed")),
+            str(said.get("message", f"The agent of host {host} answered {status}.")),
             transient=status in (500, 502, 503, 504),
         )
     if not isinstance(decoded, dict):
@@ -123,7 +126,11 @@ class _UnixConnection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(5.0)
-        connection.connect(self._path)
+        try:
+            connection.connect(self._path)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from pileus.kernel.clock import iso
 from pileus.kernel.errors import BadRequest
-from pileus.kernel.fields import Body, Field, Param, Text, View
+from pileus.kernel.fields import MALFORMED_JSON, Body, Field, Param, Text, View
 from pileus.kernel.http import Call
 from pileus.kernel.policy import Target
 from pileus.kernel.versions import Version
@@ -66,7 +66,7 @@ class CreateBody(AttributesBody):
         """A Batch. BadRequest says which attribute is wrong."""
         try:
             document = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as err:
+        except MALFORMED_JSON as err:
             raise BadRequest("The request body is not valid JSON.") from err
         if not isinstance(document, dict) or self.plural not in document:
             return Batch((super().decode(data, version),), many=False)
