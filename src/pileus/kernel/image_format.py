@@ -26,6 +26,8 @@ ACCEPTED: dict[str, frozenset[str]] = {
 }
 """What the content may be for each disk format that an image can declare."""
 
+MAX_VIRTUAL_SIZE = (1 << 63) - 1  # bytes: what a database and a file system can count
+
 
 class ImageNotAsDeclaredError(Exception):
     """The content is of another format than declared, damaged, or refers to files outside itself."""
@@ -38,7 +40,7 @@ class Inspection:
         # Imported late: 10 MB that a process which never sees an image does not need.
         from oslo_utils.imageutils import format_inspector  # noqa: PLC0415
 
-        self._wrapper = format_inspector.InspectWrapper(source)
+        self._wrapper = format_inspector.InspectWrapper(source)  # type: ignore[arg-type]  # iterates only
         self._finished = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -79,9 +81,11 @@ def _disk_size(inspector: "FileInspector", declared: str, size: int) -> int:
     except format_inspector.SafetyCheckFailed as err:
         reasons = "; ".join(f"{check}: {reason}" for check, reason in err.failures.items())
         raise ImageNotAsDeclaredError(f"The image is not safe to use ({reasons}).") from err
+    except format_inspector.ImageFormatError as err:
+        raise ImageNotAsDeclaredError(f"The {declared} image is damaged or cut off: {err}.") from err
     virtual: int = inspector.virtual_size
-    if virtual <= 0:
-        raise ImageNotAsDeclaredError(f"The {declared} image is damaged: it holds no disk.")
+    if not 0 < virtual <= MAX_VIRTUAL_SIZE:
+        raise ImageNotAsDeclaredError(f"The {declared} image is damaged: it holds no disk of a possible size.")
     return virtual
 
 
