@@ -8,8 +8,10 @@ from typing import Any, BinaryIO
 import msgspec
 import urllib3
 
+from pileus.kernel.errors import PileusError
 
-class CallFailed(Exception):
+
+class CallFailed(PileusError):
     """The API refused, or did not answer."""
 
 
