@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 
 from pileus.kernel.auth import Actor, Authenticator
-from pileus.kernel.db import Database, is_retryable
+from pileus.kernel.db import Database, is_retryable, is_unavailable
 from pileus.kernel.errors import (
     BadRequest,
     Conflict,
@@ -25,6 +25,7 @@ from pileus.kernel.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from pileus.kernel.fields import MALFORMED_JSON
 from pileus.kernel.http import Call, ErrorShape, Query, Reply, Route, Service
 from pileus.kernel.ids import is_request_id, new_request_id
 from pileus.kernel.log import bound
@@ -35,7 +36,7 @@ log = structlog.get_logger("pileus.http")
 
 MAX_JSON_BODY = 1 << 20
 JSON = "application/json"
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "COPY")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 Document = Callable[[str], Reply]
 
@@ -81,6 +82,8 @@ class Dispatcher:
         version: Version | None = None
         with bound(**context):
             try:
+                if service.exact_paths and req.env["PATH_INFO"].endswith("/"):
+                    raise NotFound("The resource could not be found.")  # Falcon has taken the slash off req.path
                 caller = self._caller(resource, req)
                 if service.microversions is not None:
                     version = service.microversions.negotiate(req.get_header)
@@ -202,7 +205,7 @@ def known_error(err: Exception) -> PileusError | None:
         return Conflict("Another request changed this at the same time. Try again.")
     if isinstance(err, sa.exc.TimeoutError):
         return Unavailable("All database connections are busy. Try again.")
-    if isinstance(err, sa.exc.DBAPIError) and (is_retryable(err) or err.connection_invalidated):
+    if isinstance(err, sa.exc.DBAPIError) and (is_retryable(err) or is_unavailable(err)):
         return Unavailable("The database does not answer. Try again.")
     if isinstance(err, sa.exc.DataError):
         return BadRequest("A value is too long, or holds a character that cannot be stored.")
@@ -248,7 +251,7 @@ def _json_body(req: falcon.Request) -> bytes:
 def _action(data: bytes) -> str:
     try:
         document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as err:
+    except MALFORMED_JSON as err:
         raise BadRequest("The request body is not valid JSON.") from err
     if not isinstance(document, dict) or len(document) != 1:
         raise BadRequest("The request body must be an object with one key: the action.")
@@ -295,7 +298,7 @@ def _falcon_resource(dispatcher: Dispatcher, resource: _Resource) -> object:
     def responder(_self: object, req: falcon.Request, resp: falcon.Response, **params: str) -> None:
         dispatcher.handle(resource, req, resp, params)
 
-    responders = {f"on_{method.lower()}": responder for method in METHODS if method != "COPY"}
+    responders = {f"on_{method.lower()}": responder for method in METHODS}
     return type("Resource", (), responders)()
 
 
@@ -329,6 +332,9 @@ class _NotThere:
 def _falcon_error(_req: falcon.Request, resp: falcon.Response, err: falcon.HTTPError, _params: Any) -> None:
     write(
         resp,
-        Reply({"error": {"code": err.status_code, "title": err.title, "message": err.description}}),
+        Reply(
+            {"error": {"code": err.status_code, "title": err.title, "message": err.description}},
+            headers=dict(err.headers or {}),
+        ),
         err.status_code,
     )

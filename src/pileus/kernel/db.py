@@ -222,6 +222,9 @@ class Database:
 
 
 _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03"})  # PostgreSQL: serialisation, deadlock, lock timeout
+_UNAVAILABLE_SQLSTATES = ("08", "53", "57P")  # PostgreSQL: connection, resources, shutting down or starting
+_UNAVAILABLE_MYSQL = frozenset({1021, 1040, 1053, 2002, 2003, 2006, 2013})  # full, busy, shut down, unreachable
+_UNAVAILABLE_SQLITE = frozenset({"unable to open database file", "database or disk is full", "disk I/O error"})
 _RETRYABLE_MYSQL = frozenset({1205, 1213, 1020})  # lock wait timeout, deadlock, record changed since last read
 
 
@@ -234,6 +237,20 @@ def is_retryable(err: sa.exc.DBAPIError) -> bool:
     if arguments and arguments[0] in _RETRYABLE_MYSQL:
         return True
     return "database is locked" in str(cause)
+
+
+def is_unavailable(err: sa.exc.DBAPIError) -> bool:
+    """Whether the database could not be reached, broke the connection, or has no room left."""
+    cause = err.orig
+    if err.connection_invalidated:
+        return True
+    if not isinstance(err, sa.exc.OperationalError):
+        return False
+    sqlstate: str = getattr(cause, "sqlstate", None) or ""
+    arguments: tuple[object, ...] = getattr(cause, "args", ())
+    if hasattr(cause, "sqlstate"):  # psycopg: none if there was no server to give one
+        return not sqlstate or sqlstate.startswith(_UNAVAILABLE_SQLSTATES)
+    return bool(arguments) and (arguments[0] in _UNAVAILABLE_MYSQL or str(arguments[0]) in _UNAVAILABLE_SQLITE)
 
 
 def is_duplicate(err: sa.exc.IntegrityError) -> bool:

@@ -183,6 +183,8 @@ class Service(Generic[S]):
     impl: S
     error_shape: ErrorShape
     microversions: Microversions | None = None
+    exact_paths: bool = False
+    """Whether a slash at the end makes another path, one that is not there; else it means nothing."""
     request_id_headers: tuple[str, ...] = ("X-Openstack-Request-Id",)
     documents: Mapping[str, Callable[[str], Reply]] = field(default_factory=dict)
     """Version documents outside `prefix`: path -> function of the cloud's address."""
