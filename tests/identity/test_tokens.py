@@ -108,6 +108,18 @@ def test_rescoping_keeps_the_end_and_the_chain(cloud: Cloud) -> None:
     assert rescope(old).status_code == 404
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_a_token_that_is_not_there_is_not_found_whoever_asks(cloud: Cloud, method: str) -> None:
+    project = cloud.make("project", name="one")
+    user = cloud.user_with("member", f"projects/{project['id']}", name="ann")
+    who = {"id": user["id"], "password": "secret"}
+    mine, dead = cloud.token(**who), cloud.token(**who)
+    assert cloud.call("DELETE", "/auth/tokens", token=dead, X_Subject_Token=dead).status_code == 204
+    for subject in (dead, "gAAAAnonsense"):
+        assert cloud.call(method, "/auth/tokens", token=mine, X_Subject_Token=subject).status_code == 404
+    assert cloud.call(method, "/auth/tokens", token=mine, X_Subject_Token=cloud.admin).status_code == 403
+
+
 REFUSED_LOGINS: tuple[tuple[dict[str, Any], int], ...] = (
     ({}, 400),
     ({"identity": {}}, 400),

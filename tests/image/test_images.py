@@ -221,7 +221,7 @@ def test_deactivate_and_reactivate(api: Api) -> None:
 
 
 def test_others_see_only_what_is_public_or_community(api: Api) -> None:
-    private = api.create(name="private")
+    private = api.create(name="private", visibility="private")
     community = api.create(name="community", visibility="community")
     public = api.create(ADMIN, name="public", visibility="public")
     assert api.list(token=OTHER) == ["public"]
@@ -240,6 +240,29 @@ def test_others_see_only_what_is_public_or_community(api: Api) -> None:
     assert api.patch(private, [{"op": "replace", "path": "/visibility", "value": "public"}]).status_code == 403
     assert api.call("POST", "/images", "eve@p1:reader", json={}).status_code == 403
     assert api.call("GET", "/images", "nonsense").status_code == 401
+
+
+def test_readers_see_and_only_members_of_the_project_download(api: Api) -> None:
+    image_id = api.create()
+    api.upload(image_id, DATA)
+    reader = "eve@p1:reader"
+    assert api.call("GET", f"/images/{image_id}", reader).status_code == 200
+    assert api.call("GET", f"/images/{image_id}/file", reader).status_code == 403
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PATCH"])
+def test_an_image_without_an_id_is_not_the_list(api: Api, method: str) -> None:
+    image_id = api.create(name="a")
+    for path in ("/images/", f"/images/{image_id}/"):
+        answer = api.call(method, path)
+        assert (answer.status_code, answer.json["code"]) == (404, "404 Not Found")
+    assert api.list() == ["a"]
+
+
+def test_there_are_no_import_methods(api: Api) -> None:
+    methods = api.call("GET", "/info/import").json["import-methods"]
+    assert (methods["type"], methods["value"]) == ("array", [])
+    assert api.call("GET", "/info/stores").status_code == 404
 
 
 def test_patch(api: Api) -> None:

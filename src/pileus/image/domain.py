@@ -27,6 +27,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 
 VISIBILITIES = ("public", "community", "shared", "private")
 CONTAINER_FORMATS = ("bare", "ami", "ari", "aki", "ovf", "ova", "docker", "compressed")
+MEMBER_STATUSES = ("pending", "accepted", "rejected")
 DISK_FORMATS = ("raw", "qcow2", "vhd", "vhdx", "vmdk", "vdi", "iso", "ami", "ari", "aki")
 
 
@@ -54,12 +55,25 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
 
-    def target(self) -> dict[str, Any]:
-        """What policy checks may look at."""
-        return {
+    def target(self, member: "Member | None" = None) -> dict[str, Any]:
+        """What policy checks may look at, in the case of this member."""
+        target = {
             "project_id": self.owner,
             "owner": self.owner,
             "visibility": self.visibility,
             "status": self.status,
             "protected": self.protected,
         }
+        if member is not None:
+            target["member_id"] = member.member_id
+        return target
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A project that an image is shared with. `status`: what it says of that, one of MEMBER_STATUSES."""
+
+    image_id: str
+    member_id: str
+    status: str
+    created_at: int
+    updated_at: int

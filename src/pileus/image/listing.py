@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
+from pileus.image.domain import MEMBER_STATUSES
 from pileus.image.settings import ImageSettings
 from pileus.image.store import Filters
 from pileus.kernel.auth import Actor
@@ -50,12 +51,22 @@ def parse_filters(query: Query, actor: Actor) -> Filters:
     return Filters(
         visible_to=None if actor.is_admin else actor.owner,
         visibility=found.visibility,
+        member_status=_member_status(query),
         equal=found.equal,
         within=found.within,
         compare=found.compare,
         tags=found.tags,
         properties=found.properties,
     )
+
+
+def _member_status(query: Query) -> tuple[str, ...]:
+    wanted = query.get("member_status", "accepted")
+    if wanted == "all":
+        return MEMBER_STATUSES
+    if wanted not in MEMBER_STATUSES:
+        raise BadRequest(f"Invalid status: {wanted}. It must be one of: {', '.join((*MEMBER_STATUSES, 'all'))}.")
+    return (wanted,)
 
 
 def _collect(found: _Collected, name: str, value: str) -> None:

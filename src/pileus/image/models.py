@@ -53,3 +53,14 @@ image_tag = sa.Table(
     sa.Column("tag", Name(), primary_key=True),
     sa.Index("ix_image_tag_tag", "tag"),
 )
+
+image_member = sa.Table(
+    "image_member",
+    metadata,
+    sa.Column("image_id", Uuid(), sa.ForeignKey("image.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("member_id", Uuid(), primary_key=True),  # a project
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("updated_at", Timestamp, nullable=False),
+    sa.Index("ix_image_member_member_id", "member_id", "status"),
+)

@@ -8,9 +8,12 @@ import msgspec
 from pileus.image import listing, patch, schemas
 from pileus.image.domain import Image, Status
 from pileus.image.errors import error_shape
+from pileus.image.members import routes as members
+from pileus.image.members.schemas import MEMBER_SCHEMA, MEMBERS_SCHEMA
 from pileus.image.service import ImageData, Images
 from pileus.kernel.auth import Actor
 from pileus.kernel.errors import BadRequest, Forbidden, NotFound, RangeNotSatisfiable, TooLarge, UnsupportedMediaType
+from pileus.kernel.fields import MALFORMED_JSON
 from pileus.kernel.http import Call, Reply, Route, Service
 from pileus.kernel.paging import next_link
 
@@ -132,12 +135,25 @@ def download(call: Call, images: Images) -> Reply:
     )
 
 
+_SCHEMAS = {
+    "image": schemas.IMAGE_SCHEMA,
+    "images": schemas.IMAGES_SCHEMA,
+    "member": MEMBER_SCHEMA,
+    "members": MEMBERS_SCHEMA,
+}
+
+
 def show_schema(call: Call, _images: Images) -> dict[str, Any]:
-    """Show image schema, Show images schema."""
-    found = {"image": schemas.IMAGE_SCHEMA, "images": schemas.IMAGES_SCHEMA}.get(call.params["schema"])
+    """Show image schema, Show images schema, Show image member schema, Show image members schema."""
+    found = _SCHEMAS.get(call.params["schema"])
     if found is None:
         raise NotFound(f"There is no schema {call.params['schema']}.")
     return found
+
+
+def show_import_methods(_call: Call, _images: Images) -> dict[str, Any]:
+    """Import methods and values discovery: data comes by upload alone."""
+    return {"import-methods": {"description": "Import methods available.", "type": "array", "value": []}}
 
 
 def _own(call: Call, images: Images, tx: Any) -> Image:
@@ -150,7 +166,7 @@ def _own(call: Call, images: Images, tx: Any) -> Image:
 def _document(call: Call) -> object:
     try:
         return msgspec.json.decode(call.stream.read(MAX_DOCUMENT))
-    except (msgspec.DecodeError, UnicodeDecodeError) as err:
+    except MALFORMED_JSON as err:
         raise BadRequest("The request body is not valid JSON.") from err
 
 
@@ -227,7 +243,9 @@ ROUTES: tuple[Route[Images], ...] = (
     Route("POST", "/images/{image_id}/actions/reactivate", reactivate_image, "reactivate", status=204, targeted=True),
     Route("PUT", "/images/{image_id}/tags/{tag}", add_tag, "modify_image", status=204, targeted=True),
     Route("DELETE", "/images/{image_id}/tags/{tag}", delete_tag, "modify_image", status=204, targeted=True),
+    *members.ROUTES,
     Route("GET", "/schemas/{schema}", show_schema, "get_images"),
+    Route("GET", "/info/import", show_import_methods, "get_images"),
 )
 
 
@@ -239,5 +257,6 @@ def make_service(images: Images) -> Service[Images]:
         ROUTES,
         images,
         error_shape,
+        exact_paths=True,
         documents={"/image": versions_document, "/image/versions": versions_listing},
     )

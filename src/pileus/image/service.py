@@ -11,6 +11,8 @@ import structlog
 
 from pileus.image import store
 from pileus.image.domain import TRANSITIONS, Image, Status
+from pileus.image.members import store as members_store
+from pileus.image.members.service import Members
 from pileus.image.settings import ImageSettings
 from pileus.image.store import Filters
 from pileus.image.stores.files import FileStore
@@ -49,13 +51,14 @@ class Images:
         self._db = db
         self._files = files
         self._clock = clock
+        self.members = Members(settings, clock)
 
     # --- reading --------------------------------------------------------------------------------------------
 
     def get(self, tx: Tx, actor: Actor, image_id: str) -> Image:
         """An image that the caller may see. NotFound."""
         row = store.find(tx, image_id)
-        if row is None or not _visible(row, actor):
+        if row is None or not _visible(tx, row, actor):
             raise NotFound(f"No image found with ID {image_id}")
         return _image(row)
 
@@ -64,7 +67,7 @@ class Images:
         marker = None
         if wanted.marker is not None:
             marker = store.find(tx, wanted.marker)
-            if marker is None or not _visible(marker, actor):
+            if marker is None or not _visible(tx, marker, actor):
                 raise NotFound(f"No image found with ID {wanted.marker}")
         rows = store.page(tx, filters, wanted, marker)
         return [_image(row) for row in rows[: wanted.limit]], len(rows) > wanted.limit
@@ -94,7 +97,7 @@ class Images:
             raise Conflict(f"Image ID {image_id} already exists!")
         row: dict[str, Any] = {
             "name": None,
-            "visibility": "private",
+            "visibility": "shared",
             "owner": actor.owner,
             "disk_format": None,
             "container_format": None,
@@ -273,8 +276,10 @@ def _explain(image: Image, err: BaseException) -> NoReturn:
     raise err
 
 
-def _visible(row: Row, actor: Actor) -> bool:
-    return actor.is_admin or row.visibility in ("public", "community") or row.owner == actor.owner
+def _visible(tx: Tx, row: Row, actor: Actor) -> bool:
+    if actor.is_admin or row.visibility in ("public", "community") or row.owner == actor.owner:
+        return True
+    return row.visibility == "shared" and members_store.find(tx, row.id, actor.owner) is not None
 
 
 def _before(target: Status) -> list[Status]:

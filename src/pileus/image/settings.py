@@ -14,5 +14,6 @@ class ImageSettings:
     size_limit: int = setting(1 << 40, "the largest image that may be uploaded", unit="bytes", minimum=1)
     property_limit: int = setting(128, "custom properties that one image may have", minimum=1)
     tag_limit: int = setting(128, "tags that one image may have", minimum=1)
+    member_limit: int = setting(128, "projects that one image may be shared with", minimum=1)
     page_limit: int = setting(1000, "images on one page at most", minimum=1)
     page_default: int = setting(25, "images on a page where the caller asks for no number", minimum=1)

@@ -7,7 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from pileus.image.domain import Status
-from pileus.image.models import image, image_property, image_tag
+from pileus.image.members.store import shared_with
+from pileus.image.models import image, image_member, image_property, image_tag
 from pileus.kernel.db import Row, Tx
 from pileus.kernel.paging import Page, keyset
 
@@ -21,6 +22,7 @@ class Filters:
 
     visible_to: str | None = None  # a project; None sees everything
     visibility: str | None = None
+    member_status: Sequence[str] = ("accepted",)  # of images that others share with the project
     equal: Mapping[str, Any] = field(default_factory=dict)
     within: Mapping[str, Collection[Any]] = field(default_factory=dict)
     compare: Sequence[tuple[str, str, Any]] = ()
@@ -58,10 +60,17 @@ def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
     conditions: list[sa.ColumnElement[bool]] = [image.c.status != Status.DELETED]
     if filters.visible_to is not None:
         own = image.c.owner == filters.visible_to
-        if filters.visibility is None:
-            conditions.append(sa.or_(image.c.visibility == "public", own))
-        elif filters.visibility not in ("public", "community"):
-            conditions.append(own)
+        received = shared_with(filters.visible_to, filters.member_status)
+        shared = sa.and_(image.c.visibility == "shared", image.c.id.in_(received))
+        match filters.visibility:
+            case None:
+                conditions.append(sa.or_(image.c.visibility == "public", own, shared))
+            case "all":
+                conditions.append(sa.or_(image.c.visibility.in_(("public", "community")), own, shared))
+            case "shared":
+                conditions.append(sa.or_(own, shared))
+            case "private":
+                conditions.append(own)
     elif filters.visibility is None:
         conditions.append(image.c.visibility != "community")
     if filters.visibility not in (None, "all"):
@@ -119,6 +128,7 @@ def purge(tx: Tx, image_id: str) -> None:
     """Forget a deleted image."""
     tx.execute(sa.delete(image_property).where(image_property.c.image_id == image_id))
     tx.execute(sa.delete(image_tag).where(image_tag.c.image_id == image_id))
+    tx.execute(sa.delete(image_member).where(image_member.c.image_id == image_id))
     tx.execute(sa.delete(image).where(image.c.id == image_id, image.c.status == Status.DELETED))
 
 

@@ -32,9 +32,9 @@ def _subject(call: Call, svc: Identity) -> tuple[str, Verified]:
     if not token:
         raise BadRequest("Expecting to find the header X-Subject-Token.")
     verified = svc.tokens.verify(token)
-    call.authorize(target(token__user_id=verified.user.id) if verified else {})
     if verified is None:
         raise NotFound("Could not find token.")
+    call.authorize(target(token__user_id=verified.user.id))
     return token, verified
 
 

@@ -522,6 +522,19 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_identity_user_default_project_id"), ["default_project_id"], unique=False)
 
     op.create_table(
+        "image_member",
+        sa.Column("image_id", Uuid(), nullable=False),
+        sa.Column("member_id", Uuid(), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["image_id"], ["image.id"], name=op.f("fk_image_member_image_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("image_id", "member_id", name=op.f("pk_image_member")),
+    )
+    with op.batch_alter_table("image_member", schema=None) as batch_op:
+        batch_op.create_index("ix_image_member_member_id", ["member_id", "status"], unique=False)
+
+    op.create_table(
         "image_property",
         sa.Column("image_id", Uuid(), nullable=False),
         sa.Column("name", Name(255), nullable=False),

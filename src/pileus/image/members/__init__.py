@@ -1,0 +1,1 @@
+"""With whom images are shared: the projects that are members of an image."""
