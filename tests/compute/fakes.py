@@ -383,3 +383,10 @@ class FakeKeypairs:
         if name != "mine":
             raise NotFound(f"Keypair {name} not found for user {user_id}")
         return FakeKeypair(name, "ssh-ed25519 AAAA me")
+
+
+class FakeProjects:
+    """Every project there may be."""
+
+    def find(self, _tx: Tx, project_id: str) -> object | None:
+        return project_id

@@ -332,3 +332,25 @@ def test_deleted_servers_are_seen_through_changes(world: World) -> None:
     assert world.request("GET", "/servers?status=deleted").status_code == 403
     assert len(world.request("GET", "/servers?status=deleted&all_tenants=1", as_="admin").json["servers"]) == 1
     assert len(world.request("GET", "/servers?deleted=true&all_tenants=1", as_="admin").json["servers"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "version"),
+    [
+        ("POST", "/servers", {"server": {"name": "vm\n"}}, "2.1"),
+        ("POST", "/servers", {"server": {"hostname": "vm\n"}}, "2.90"),
+        ("POST", "/servers", {"server": {"hostname": "vm.cloud\n"}}, "2.94"),
+        ("POST", "/servers", {"server": {"metadata": {"key\n": "value"}}}, "2.1"),
+        ("POST", "/servers", {"server": {"availability_zone": "nova:h1\n"}}, "2.1"),
+        ("PUT", "/servers/{}", {"server": {"name": "vm\n"}}, "2.1"),
+    ],
+)
+def test_a_newline_at_the_end_is_not_let_through(
+    world: World, method: str, path: str, body: dict[str, Any], version: str
+) -> None:
+    server_id = world.create()
+    if method == "POST":
+        networks = {"networks": "none"} if version != "2.1" else {}
+        body = {"server": {"name": "vm", "imageRef": IMAGE, "flavorRef": "1", **networks, **body["server"]}}
+    answer = world.request(method, path.format(server_id), body, version=version, as_="admin")
+    assert answer.status_code == 400, answer.text

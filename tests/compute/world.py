@@ -7,6 +7,7 @@ from typing import Any
 import falcon.testing
 
 from pileus.compute.policy import BASE
+from pileus.compute.quotas.service import Quotas
 from pileus.compute.routes import bound, make_service
 from pileus.compute.servers.audit import Discrepancy, Have, Want, compare, wanted_host
 from pileus.compute.servers.policy import RULES
@@ -28,7 +29,16 @@ from pileus.placement.service import Placement
 from pileus.placement.settings import PlacementSettings
 from pileus.scheduler.service import Scheduler
 from pileus.scheduler.settings import SchedulerSettings
-from tests.compute.fakes import FakeFlavors, FakeHost, FakeHosts, FakeImages, FakeKeypairs, FakeNetworks, tables
+from tests.compute.fakes import (
+    FakeFlavors,
+    FakeHost,
+    FakeHosts,
+    FakeImages,
+    FakeKeypairs,
+    FakeNetworks,
+    FakeProjects,
+    tables,
+)
 
 PROJECT = "a" * 32
 OTHER_PROJECT = "b" * 32
@@ -70,6 +80,7 @@ class World:
         hosts: Sequence[FakeHost] = (),
         clock: Clock | None = None,
     ) -> None:
+        settings = settings or ComputeSettings()
         self.db = db
         self.clock = clock or FakeClock()
         self.hosts = FakeHosts(*(hosts or (FakeHost("h1"),)))
@@ -77,6 +88,7 @@ class World:
         self.networks.db = db
         self.images = FakeImages()
         self.flavors = FakeFlavors()
+        self.quotas = Quotas(settings, FakeProjects())
         self.placement = Placement(PlacementSettings())
         self.sagas = Sagas(self.clock, Nudges(), SAGAS)
         scheduler = Scheduler(scheduling or SchedulerSettings(), self.hosts, self.placement, self.clock)
@@ -84,13 +96,14 @@ class World:
             images=self.images,
             flavors=self.flavors,
             keypairs=FakeKeypairs(),
+            quotas=self.quotas,
             networks=self.networks,
             hosts=self.hosts,
             placement=self.placement,
             scheduler=scheduler,
             agents=self.hosts,
         )
-        self.compute = Compute.build(settings or ComputeSettings(), neighbours, self.sagas, self.clock)
+        self.compute = Compute.build(settings, neighbours, self.sagas, self.clock)
         self.services = Services(self.compute)
         with db.write() as tx:
             tables.create_all(tx.connection)

@@ -6,7 +6,6 @@ A server keeps a copy of its flavor, so a flavor can be changed or deleted witho
 from collections.abc import Mapping
 
 import msgspec
-import sqlalchemy as sa
 
 from pileus.compute.flavors import store
 from pileus.compute.flavors.domain import Flavor, NewFlavor
@@ -15,7 +14,7 @@ from pileus.compute.projects import Projects, check_project
 from pileus.compute.settings import ComputeSettings
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import Clock
-from pileus.kernel.db import Tx, is_duplicate
+from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, Conflict, NotFound
 from pileus.kernel.ids import new_uuid
 from pileus.kernel.paging import Page
@@ -60,12 +59,8 @@ class Flavors:
             "created_at": self._clock.now(),
             "updated_at": None,
         }
-        try:
-            store.insert(tx, values)
-        except sa.exc.IntegrityError as err:
-            if not is_duplicate(err):
-                raise
-            raise Conflict(f"Flavor with name {new.name} or ID {flavorid} already exists.") from err
+        if not store.insert(tx, values):
+            raise Conflict(f"Flavor with name {new.name} or ID {flavorid} already exists.")
         return self._found(tx, flavorid)
 
     def describe(self, tx: Tx, flavorid: str, description: str | None) -> Flavor:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from pileus.compute.flavors.domain import Flavor
 from pileus.compute.flavors.models import flavor, flavor_access
+from pileus.compute.rows import inserted
 from pileus.kernel.db import Tx
 from pileus.kernel.paging import Page, keyset
 
@@ -100,9 +101,10 @@ def taken(tx: Tx, flavorid: str, name: str) -> str | None:
     return "flavorid" if rows else None
 
 
-def insert(tx: Tx, values: Mapping[str, Any]) -> None:
-    """Add a flavor."""
-    tx.execute(sa.insert(flavor).values(**values))
+def insert(tx: Tx, values: Mapping[str, Any]) -> bool:
+    """Add a flavor. False if one that another request has just added has its name or id; nothing more can then be done
+    in this transaction."""
+    return inserted(tx, sa.insert(flavor).values(**values))
 
 
 def change(tx: Tx, number: int, values: Mapping[str, Any]) -> bool:

@@ -1,14 +1,12 @@
 """Business rules of key pairs. They belong to users, whatever project those work in."""
 
-import sqlalchemy as sa
-
 from pileus.compute.keypairs import store
 from pileus.compute.keypairs.domain import KeyMaterial, Keypair
 from pileus.compute.quotas.service import Quotas
 from pileus.compute.settings import ComputeSettings
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import Clock
-from pileus.kernel.db import Tx, is_duplicate
+from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, Conflict, NotFound
 
 
@@ -51,12 +49,8 @@ class Keypairs:
             "public_key": material.public_key,
             "created_at": self._clock.now(),
         }
-        try:
-            store.insert(tx, values)
-        except sa.exc.IntegrityError as err:
-            if not is_duplicate(err):
-                raise
-            raise _taken(name) from err
+        if not store.insert(tx, values):
+            raise _taken(name)
         return self.get(tx, user_id, name)
 
     def delete(self, tx: Tx, user_id: str, name: str) -> None:

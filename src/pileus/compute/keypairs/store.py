@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from pileus.compute.keypairs.domain import Keypair
 from pileus.compute.keypairs.models import keypair
+from pileus.compute.rows import inserted
 from pileus.kernel.db import Tx
 
 _c = keypair.c
@@ -41,9 +42,10 @@ def count(tx: Tx, user_id: str) -> int:
     return int(tx.scalar(_COUNT, {"user": user_id}))
 
 
-def insert(tx: Tx, values: Mapping[str, Any]) -> None:
-    """Add a key pair."""
-    tx.execute(sa.insert(keypair).values(**values))
+def insert(tx: Tx, values: Mapping[str, Any]) -> bool:
+    """Add a key pair. False if another request has just added one of that name; nothing more can then be done in this
+    transaction."""
+    return inserted(tx, sa.insert(keypair).values(**values))
 
 
 def delete(tx: Tx, user_id: str, name: str) -> bool:

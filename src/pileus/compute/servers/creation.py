@@ -13,6 +13,7 @@ import msgspec
 
 from pileus.agent.api import PowerState
 from pileus.compute.errors import AmbiguousNetworks
+from pileus.compute.quotas.service import Quotas
 from pileus.compute.servers.domain import Boot, FlavorSnapshot, ImageSnapshot, Task, VmState
 from pileus.compute.servers.neighbours import Flavor, Flavors, Hosts, Image, Images, Keypairs, Networks
 from pileus.compute.servers.policy import FORCED_HOST, REQUESTED_DESTINATION, ZERO_DISK_FLAVOR
@@ -29,7 +30,7 @@ MAX_USER_DATA = 65535
 _GIB = 1 << 30
 _CONFUSING = "0O1Il"
 _PASSWORD_CHARACTERS = "".join(sorted(set(string.ascii_letters + string.digits) - set(_CONFUSING)))
-_HOST_IN_ZONE = re.compile(r"^(?P<zone>[^:]*):(?P<host>[^:]*)(?::(?P<node>[^:]*))?$")
+_HOST_IN_ZONE = re.compile(r"^(?P<zone>[^:]*):(?P<host>[^:]*)(?::(?P<node>[^:]*))?\Z")
 
 
 class NewServers(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +97,7 @@ class Planner:
         images: Images,
         flavors: Flavors,
         keypairs: Keypairs,
+        quotas: Quotas,
         networks: Networks,
         hosts: Hosts,
         hosts_of_servers: Callable[[Tx, Actor, Sequence[str]], list[str]],
@@ -104,6 +106,7 @@ class Planner:
         self._images = images
         self._flavors = flavors
         self._keypairs = keypairs
+        self._quotas = quotas
         self._networks = networks
         self._hosts = hosts
         self._hosts_of_servers = hosts_of_servers
@@ -111,7 +114,8 @@ class Planner:
     def plan(self, tx: Tx, actor: Actor, new: NewServers, may: May) -> Plan:
         """The plan for a request. BadRequest, Forbidden or Conflict say what is wrong with it."""
         _check_counts(new)
-        check_metadata_size(new.metadata, self._settings.quota_metadata_items)
+        if new.metadata:
+            check_metadata_size(new.metadata, self._quotas.limits(tx, actor.owner, actor.user_id)["metadata_items"])
         _check_user_data(new.user_data)
         flavor = self._flavor(tx, actor, new.flavor_ref)
         if not new.image_ref:

@@ -6,11 +6,11 @@ import msgspec
 
 from pileus.kernel.fields import Body, Integer, Param, Pattern, Text
 
-NAME = Text(1, 255, r"^\S(?s:.*\S)?$")
-HOSTNAME = Text(1, 63, r"^[a-zA-Z0-9-]+$")
-FQDN = Text(1, 255, r"^[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*$")
-METADATA: Any = dict[Text(1, 255, r"^[a-zA-Z0-9\-_:. ]{1,255}$"), Text(0, 255)]  # type: ignore[misc]
-TAG = Text(1, 60, r"^[^,/]*$")
+NAME = Text(1, 255, r"^\S(?s:.*\S)?\Z")
+HOSTNAME = Text(1, 63, r"^[a-zA-Z0-9-]+\Z")
+FQDN = Text(1, 255, r"^[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*\Z")
+METADATA: Any = dict[Text(1, 255, r"^[a-zA-Z0-9\-_:. ]{1,255}\Z"), Text(0, 255)]  # type: ignore[misc]
+TAG = Text(1, 60, r"^[^,/]*\Z")
 DISK_CONFIG = Literal["AUTO", "MANUAL"]
 
 
@@ -20,7 +20,7 @@ class NetworkItem(msgspec.Struct, forbid_unknown_fields=True):
     uuid: str | None = None
     port: str | None = None
     fixed_ip: str | None = None
-    tag: Text(1, 60, r"^[^,/]*$") | None = None  # type: ignore[valid-type]
+    tag: Text(1, 60, r"^[^,/]*\Z") | None = None  # type: ignore[valid-type]
 
 
 class GroupItem(msgspec.Struct, forbid_unknown_fields=True):

@@ -9,12 +9,12 @@ import structlog
 
 from pileus.agent.api import MetadataSpec
 from pileus.compute.errors import InstanceInvalidState, InstanceIsLocked, InstanceNotReady
+from pileus.compute.quotas.service import Quotas
 from pileus.compute.servers import creation, domain, filters, specs, store
 from pileus.compute.servers.creation import May, NewServers, Plan, Planner
 from pileus.compute.servers.domain import Server, Task, Transition, VmState
 from pileus.compute.servers.neighbours import Agents, Flavors, Hosts, Images, Keypairs, Networks
 from pileus.compute.settings import ComputeSettings
-from pileus.kernel import quota
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import Clock
 from pileus.kernel.db import Database, Tx
@@ -29,7 +29,6 @@ from pileus.scheduler.service import Scheduler
 
 MAX_TAGS = 50
 log = structlog.get_logger("pileus.compute")
-SERVICE = "compute"
 CREATE, DELETE, START, STOP, REBOOT = (
     "server.create",
     "server.delete",
@@ -52,11 +51,12 @@ class ServerUpdate(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The other services that servers are made with."""
+    """What else servers are made with: other services, and compute's other parts."""
 
     images: Images
     flavors: Flavors
     keypairs: Keypairs
+    quotas: Quotas
     networks: Networks
     hosts: Hosts
     placement: Placement
@@ -77,6 +77,7 @@ class Servers:
             neighbours.images,
             neighbours.flavors,
             neighbours.keypairs,
+            neighbours.quotas,
             neighbours.networks,
             neighbours.hosts,
             self._hosts_of,
@@ -169,15 +170,7 @@ class Servers:
         for count in range(len(plan.nics), new.min_count - 1, -1):
             wanted = {"instances": count, "cores": count * plan.flavor.vcpus, "ram": count * plan.flavor.ram}
             try:
-                quota.reserve(
-                    tx,
-                    actor.owner,
-                    SERVICE,
-                    wanted,
-                    quota_defaults(self.settings),
-                    lambda: store.used(tx, actor.owner),
-                    _over_limit,
-                )
+                self.neighbours.quotas.reserve(tx, actor, wanted)
             except OverLimit:
                 if count == new.min_count:
                     raise
@@ -210,8 +203,8 @@ class Servers:
     ) -> Server:
         """Make a server's metadata be `metadata`."""
         self._allow(actor, server, action)
-        limit = quota.limits(tx, server.project_id, SERVICE, quota_defaults(self.settings))["metadata_items"]
-        creation.check_metadata_size(metadata, limit)
+        limits = self.neighbours.quotas.limits(tx, server.project_id, server.user_id)
+        creation.check_metadata_size(metadata, limits["metadata_items"])
         self._change(tx, server, {"metadata": dict(metadata)}, action)
         return self._again(tx, server)
 
@@ -405,28 +398,6 @@ class Servers:
         self.sagas.record(
             tx, action, resource=server.id, project=server.project_id, user=actor.user_id, request_id=request_id
         )
-
-
-def quota_defaults(settings: ComputeSettings) -> dict[str, int]:
-    """The limits of a project for which an administrator has set none."""
-    return {
-        "instances": settings.quota_instances,
-        "cores": settings.quota_cores,
-        "ram": settings.quota_ram,
-        "metadata_items": settings.quota_metadata_items,
-        "injected_files": settings.quota_injected_files,
-        "injected_file_content_bytes": settings.quota_injected_file_content_bytes,
-        "injected_file_path_bytes": settings.quota_injected_file_path_length,
-        "key_pairs": settings.quota_key_pairs,
-        "server_groups": settings.quota_server_groups,
-        "server_group_members": settings.quota_server_group_members,
-    }
-
-
-def _over_limit(resource: str, wanted: int, used: int, limit: int) -> OverLimit:
-    return OverLimit(
-        f"Quota exceeded for {resource}: Requested {wanted}, but already used {used} of {limit} {resource}"
-    )
 
 
 def _not_found(server_id: str) -> NotFound:

@@ -20,11 +20,6 @@ _BY_ID = _SELECT.where(_c.id == sa.bindparam("id"))
 _BY_ID_LOCKED = _BY_ID.with_for_update()
 _BOOT = sa.select(_c.boot, _c.user_data).where(_c.id == sa.bindparam("id"))
 _USER_DATA = sa.select(_c.id, _c.user_data).where(_c.id.in_(sa.bindparam("ids", expanding=True)))
-_USED = sa.select(
-    sa.func.count().label("instances"),
-    sa.func.coalesce(sa.func.sum(_c.vcpus), 0).label("cores"),
-    sa.func.coalesce(sa.func.sum(_c.memory_mb), 0).label("ram"),
-).where(_c.project_id == sa.bindparam("project"), _c.deleted == 0)
 _ON_HOST = _SELECT.where(_c.host == sa.bindparam("the_host"), _c.deleted == 0)
 _KNOWN = sa.select(_c.id, _c.host, _c.deleted, _c.vm_state, _c.task_state).where(
     _c.id.in_(sa.bindparam("ids", expanding=True))
@@ -156,12 +151,6 @@ def set_tags(tx: Tx, server_id: str, tags: Sequence[str], now: int) -> None:
     tx.execute(sa.delete(server_tag).where(server_tag.c.server_id == server_id))
     if tags:
         tx.execute(_ADD_TAGS, [{"server_id": server_id, "tag": tag} for tag in tags])
-
-
-def used(tx: Tx, project_id: str) -> dict[str, int]:
-    """What a project's servers take of its quotas: instances, cores, ram (MiB)."""
-    row = tx.one(_USED, {"project": project_id})
-    return {} if row is None else {"instances": row.instances, "cores": int(row.cores), "ram": int(row.ram)}
 
 
 def on_host(tx: Tx, host: str) -> list[Server]:
