@@ -108,6 +108,7 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
         images=images,
         flavors=flavors,
         keypairs=keypairs,
+        quotas=quotas,
         networks=networks,
         hosts=hosts,
         placement=placement,
