@@ -13,6 +13,7 @@ from pileus.kernel.auth import Actor
 from pileus.kernel.clock import SystemClock
 from pileus.kernel.db import Database, Tx
 from pileus.kernel.errors import Unauthorized
+from pileus.kernel.ids import new_uuid
 from pileus.kernel.nudge import Nudges
 from pileus.kernel.policy import Policy
 from pileus.kernel.rpc import AgentUnreachable
@@ -55,6 +56,11 @@ class FakeHost:
     name: str
     up: bool = True
     enabled: bool = True
+    availability_zone: str = "nova"
+    created_at: int = 1_700_000_000_000_000
+    booted_at: int = 0
+    last_seen: int = 1_700_000_060_000_000
+    id: str = field(default_factory=new_uuid)
 
 
 @dataclass

@@ -26,6 +26,7 @@ def error_shape(error: PileusError, status: int) -> tuple[Any, str]:
 
 
 _NOUNS = {
+    "agent": ("AgentNotFound", "Agent"),
     "network": ("NetworkNotFound", "Network"),
     "subnet": ("SubnetNotFound", "Subnet"),
     "port": ("PortNotFound", "Port"),

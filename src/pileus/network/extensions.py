@@ -32,7 +32,9 @@ class Extension:
 EXTENSIONS = tuple(
     Extension(*row)
     for row in (
+        ("agent", "agent", "What serves the networks on each host"),
         ("allowed-address-pairs", "Allowed Address Pairs", "Further addresses that a port may send from"),
+        ("availability_zone", "Availability Zone", "The zones that hosts are in"),
         ("binding", "Port Binding", "The host that a port is on, for administrators"),
         ("empty-string-filtering", "Empty String Filtering Extension", "Filters for attributes that are empty"),
         ("ext-gw-mode", "Neutron L3 Configurable external gateway mode", "Routers with and without SNAT"),
@@ -52,6 +54,7 @@ EXTENSIONS = tuple(
         ("router", "Neutron L3 Router", "Routers and floating IPs"),
         ("security-group", "security-group", "Security groups and rules"),
         ("security-groups-normalized-cidr", "Security group rule normalized CIDR", "Prefixes without host bits"),
+        ("service-type", "Neutron Service Type Management", "The implementations of network services"),
         ("sorting", "Sorting support", "Lists in order"),
         ("standard-attr-description", "standard-attr-description", "Descriptions"),
         ("standard-attr-revisions", "Resource revision numbers", "Counted changes"),

@@ -126,6 +126,9 @@ _OTHERS = (
     Rule("get_quota", _READER, "Show a project's limits"),
     Rule("update_quota", _ADMIN, "Set a project's limits"),
     Rule("delete_quota", _ADMIN, "Return a project to the default limits"),
+    Rule("get_agent", _ADMIN, "See what serves the networks on the hosts"),
+    Rule("get_availability_zone", "role:reader", "List the zones that networks and routers can be in"),
+    Rule("get_service_provider", "role:reader", "List the implementations of network services"),
     Rule("get_extension", "@", "See which extensions of the network API there are"),
 )
 

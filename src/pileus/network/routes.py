@@ -2,6 +2,7 @@
 
 from pileus.kernel.http import Reply, Route, Service
 from pileus.network import extensions, quota_routes, tag_routes
+from pileus.network.agents import routes as agents
 from pileus.network.errors import error_shape
 from pileus.network.floating_ips import routes as floating_ips
 from pileus.network.networks import routes as networks
@@ -23,6 +24,7 @@ ROUTES: tuple[Route[Networks], ...] = (
     *security_groups.ROUTES,
     *tag_routes.ROUTES,
     *quota_routes.ROUTES,
+    *agents.ROUTES,
     *extensions.ROUTES,
 )
 
@@ -35,6 +37,9 @@ _RESOURCES = (
     ("security_group", "security-groups"),
     ("security_group_rule", "security-group-rules"),
     ("quota", "quotas"),
+    ("agent", "agents"),
+    ("availability_zone", "availability_zones"),
+    ("service_provider", "service-providers"),
     ("extension", "extensions"),
 )
 

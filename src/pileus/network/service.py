@@ -9,6 +9,7 @@ from pileus.kernel.db import Database, Tx
 from pileus.kernel.loops import nudge_loop
 from pileus.kernel.nudge import Nudges
 from pileus.network import plugging
+from pileus.network.agents.service import AgentService
 from pileus.network.domain import (
     Network,
     PlannedNic,
@@ -19,6 +20,7 @@ from pileus.network.domain import (
     Unplugged,
 )
 from pileus.network.floating_ips.service import FloatingIpService
+from pileus.network.hosts import HostRegistry
 from pileus.network.network_data import network_data
 from pileus.network.networks import store as network_store
 from pileus.network.networks.service import NetworkService
@@ -26,7 +28,7 @@ from pileus.network.plugging import Plugging
 from pileus.network.ports import store as port_store
 from pileus.network.ports.service import PortService
 from pileus.network.quotas import Quotas
-from pileus.network.routers.service import HostRegistry, RouterService
+from pileus.network.routers.service import RouterService
 from pileus.network.security_groups.service import SecurityGroupService
 from pileus.network.settings import NetworkSettings
 from pileus.network.specs import SpecBuilder
@@ -56,6 +58,7 @@ class Networks:
         self.subnets = SubnetService(clock, settings, self.quotas, self.ports, self._marker)
         self.routers = RouterService(clock, settings, self.quotas, self.ports, self._marker, hosts)
         self.floating_ips = FloatingIpService(clock, self.quotas, self.ports, self._marker)
+        self.agents = AgentService(hosts)
         self.tags = Tags(clock)
         self.specs = SpecBuilder(settings)
         self.pusher = Pusher(db, clock, settings, self.specs)

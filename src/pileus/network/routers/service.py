@@ -1,7 +1,7 @@
 """Rules of routers."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import Clock
@@ -11,6 +11,7 @@ from pileus.network import addresses, models, rows
 from pileus.network.domain import Attributes, DeviceOwner, PortStatus, Router
 from pileus.network.errors import in_use, not_found
 from pileus.network.floating_ips import store as floating_store
+from pileus.network.hosts import HostRegistry
 from pileus.network.lists import ListRequest
 from pileus.network.networks import store as network_store
 from pileus.network.ports import store as port_store
@@ -22,33 +23,6 @@ from pileus.network.settings import NetworkSettings
 from pileus.network.subnets import store as subnet_store
 from pileus.network.subnets.service import parse_routes
 from pileus.network.sync.marks import Marker
-
-
-class HostState(Protocol):
-    """What is asked of a host: `pileus.hosts` has it."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def up(self) -> bool:
-        """Whether it was heard of lately."""
-        ...
-
-    @property
-    def enabled(self) -> bool:
-        """Whether new work may be put on it."""
-        ...
-
-
-class HostRegistry(Protocol):
-    """Who knows the hosts."""
-
-    def all(self, tx: Tx) -> Sequence[HostState]:
-        """All hosts."""
-        ...
 
 
 class RouterService:
