@@ -145,3 +145,13 @@ def test_a_directory_that_cannot_be_made_is_told(machine: Machine, tmp_path: Pat
         machine.require()
     with pytest.raises(CannotStart, match="state cannot be made: File exists"):
         machine.up_detached()
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_in_the_background_too_everything_is_restarted(machine: Machine, name: str) -> None:
+    pid = machine.up_detached()
+    before = children_of(pid)
+    os.kill(before[name], signal.SIGKILL)
+    wait_until(lambda: children_of(pid).get(name) not in (None, before[name]))
+    assert set(children_of(pid)) == NAMES
+    assert who(machine) in children_of(pid).values()

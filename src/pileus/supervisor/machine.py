@@ -180,7 +180,8 @@ class Machine:
             launcher.close()
 
         def in_child() -> None:
-            os.close(write_end)
+            if not launcher.closed:  # else it was closed before the fork, and the number may be another file's by now
+                os.close(write_end)
 
         try:
             os.setsid()
