@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from pileus.agent.api import MetadataSpec
-from pileus.agent.errors import AgentError
+from pileus.agent.errors import AgentError, NoSpace
 from pileus.agent.metadata import OPENSTACK_VERSIONS, ec2_meta_data, openstack_files
 
 LABEL = "config-2"
@@ -31,7 +31,9 @@ def write_config_drive(spec: MetadataSpec, path: Path) -> None:
             capture_output=True, check=False, timeout=60,
         )  # fmt: skip
         if done.returncode:
-            raise AgentError(f"the config drive cannot be made: {done.stderr.decode(errors='replace').strip()}")
+            text = done.stderr.decode(errors="replace").strip()
+            refusal = NoSpace if "No space left" in text else AgentError
+            raise refusal(f"the config drive cannot be made: {text}")
         iso.chmod(0o644)
         iso.rename(path)
 
