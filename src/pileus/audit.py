@@ -108,6 +108,7 @@ def _recorded(tx: Tx, cloud: Cloud) -> _Recorded:
             *(f"saga {one.id} ({one.name}) is stuck: {one.problem}" for one in unfinished if one.state == State.STUCK),
             *_misplaced(servers, live, network_audit.wired(tx)),
             *network_audit.contradictions(tx),
+            *cloud.compute.servers.metadata_sync.behind(tx),
         ],
     )
 

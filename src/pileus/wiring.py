@@ -14,6 +14,8 @@ from pileus.compute.availability_zones.service import AvailabilityZones
 from pileus.compute.flavors.service import Flavors
 from pileus.compute.hypervisors.service import Hypervisors
 from pileus.compute.keypairs.service import Keypairs
+from pileus.compute.metadata_sync.loops import metadata_loop
+from pileus.compute.metadata_sync.service import METADATA_LOOP, MetadataSync
 from pileus.compute.quotas.service import Quotas
 from pileus.compute.servers.sagas import SAGAS as SERVER_SAGAS
 from pileus.compute.servers.service import Neighbours
@@ -29,7 +31,7 @@ from pileus.image.service import Images
 from pileus.image.stores.files import FileStore
 from pileus.kernel.clock import Clock, SystemClock
 from pileus.kernel.db import Database, Tx
-from pileus.kernel.loops import Loop, LoopRunner
+from pileus.kernel.loops import Loop, LoopRunner, nudge_loop
 from pileus.kernel.nudge import Nudges
 from pileus.kernel.policy import Policy, Rule, load_overrides
 from pileus.kernel.rpc import Agents, host_secret
@@ -98,7 +100,15 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
 
     hosts = Hosts(settings.hosts, clock, on_inventory=on_inventory, on_power=on_power)
     images = Images(settings.image, db, FileStore(settings.image.files_dir), clock)
-    networks = Networks(db=db, clock=clock, settings=settings.network, hosts=hosts, nudges=nudges)
+    metadata_sync = MetadataSync(lambda tx: nudge_loop(tx, nudges, METADATA_LOOP))
+    networks = Networks(
+        db=db,
+        clock=clock,
+        settings=settings.network,
+        hosts=hosts,
+        nudges=nudges,
+        on_servers_changed=metadata_sync.changed,
+    )
     scheduler = Scheduler(settings.scheduler, hosts, placement, clock)
     identity = Identity(settings.identity, clock, db, policy, Generation(settings.site.run_dir))
     flavors = Flavors(settings.compute, identity.projects, clock)
@@ -115,7 +125,7 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
         scheduler=scheduler,
         agents=agents,
     )
-    compute = Compute.build(settings.compute, neighbours, sagas, clock)
+    compute = Compute.build(settings.compute, neighbours, sagas, clock, metadata_sync)
     services = ComputeServices(hosts, placement, clock)
     api = ComputeApi(
         servers=compute.servers,
@@ -143,6 +153,7 @@ def loops(cloud: Cloud) -> tuple[Loop, ...]:
     return (
         *IMAGE_LOOPS,
         *network_loops(cloud.networks, cloud.agents),
+        metadata_loop(cloud.compute.servers),
         purge_loop(cloud.settings.conductor.keep_days),
     )
 

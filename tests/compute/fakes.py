@@ -4,7 +4,7 @@ What the real services write in the caller's transaction, the fakes write there 
 leaves them as it would leave the real ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,11 @@ GROUPS = {"default": "33333333-3333-4333-8333-333333333333", "web": "44444444-44
 
 @dataclass
 class FakeHost:
-    """A registered host and what its agent has made. `refusing`: verb and first part of a path -> refusal kind."""
+    """A registered host and what its agent has made.
+
+    Keyed by verb and first part of a path: `refusing` holds refusal kinds, `meanwhile` what happens once while the next
+    such request is on its way.
+    """
 
     name: str
     up: bool = True
@@ -76,6 +80,7 @@ class FakeHost:
     metadata: dict[str, Any] = field(default_factory=dict)
     taps: set[str] = field(default_factory=set)
     refusing: dict[str, str] = field(default_factory=dict)
+    meanwhile: dict[str, Callable[[], object]] = field(default_factory=dict)
     silent: bool = False
     calls: list[str] = field(default_factory=list)
 
@@ -98,7 +103,7 @@ class FakeHosts:
     def all(self, _tx: Tx) -> list[FakeHost]:
         return list(self.by_name.values())
 
-    def get(self, _tx: Tx, name: str) -> FakeHost:
+    def get(self, _tx: Tx | None, name: str) -> FakeHost:
         if name not in self.by_name:
             raise NotFound(f"Compute host {name} could not be found.")
         return self.by_name[name]
@@ -106,13 +111,15 @@ class FakeHosts:
     def call(
         self, host: str, verb: str, path: str, body: msgspec.Struct | None = None, timeout: float = 30.0
     ) -> dict[str, Any]:
-        there = self.by_name[host]
+        there = self.get(None, host)
         if there.silent:
             raise AgentUnreachable(f"The agent of host {host} does not answer.")
         kind, _, thing = path.lstrip("/").partition("/")
         there.calls.append(f"{verb} {kind}")
         if refusal := there.refusing.get(f"{verb} {kind}"):
             raise AgentRefused(refusal, f"refused: {refusal}", transient=False)
+        if happens := there.meanwhile.pop(f"{verb} {kind}", None):
+            happens()
         answer: dict[str, Any] = getattr(self, f"_{verb.lower()}_{kind}")(there, thing, body)
         return answer
 

@@ -185,6 +185,7 @@ def test_metadata(world: World) -> None:
     server_id = world.active(metadata={"a": "1"})
     path = f"/servers/{server_id}/metadata"
     assert world.request("POST", path, {"metadata": {"b": "2"}}).json == {"metadata": {"a": "1", "b": "2"}}
+    world.run()
     assert world.hosts.by_name["h1"].metadata[server_id].metadata == {"a": "1", "b": "2"}
     assert world.request("PUT", path, {"metadata": {"c": "3"}}).json == {"metadata": {"c": "3"}}
     assert world.request("PUT", f"{path}/d", {"meta": {"d": "4"}}).json == {"meta": {"d": "4"}}

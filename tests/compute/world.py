@@ -6,6 +6,8 @@ from typing import Any
 
 import falcon.testing
 
+from pileus.compute.metadata_sync.loops import metadata_loop
+from pileus.compute.metadata_sync.service import MetadataSync
 from pileus.compute.policy import BASE
 from pileus.compute.quotas.service import Quotas
 from pileus.compute.routes import bound, make_service
@@ -22,6 +24,7 @@ from pileus.kernel.auth import Actor
 from pileus.kernel.clock import Clock, FakeClock
 from pileus.kernel.db import Database
 from pileus.kernel.errors import Unauthorized
+from pileus.kernel.loops import LoopCtx
 from pileus.kernel.nudge import Nudges
 from pileus.kernel.policy import Policy
 from pileus.kernel.saga import Engine, Saga, Sagas, drain, listing
@@ -103,7 +106,7 @@ class World:
             scheduler=scheduler,
             agents=self.hosts,
         )
-        self.compute = Compute.build(settings, neighbours, self.sagas, self.clock)
+        self.compute = Compute.build(settings, neighbours, self.sagas, self.clock, MetadataSync(lambda _tx: None))
         self.services = Services(self.compute)
         with db.write() as tx:
             tables.create_all(tx.connection)
@@ -151,8 +154,9 @@ class World:
         return self.request("POST", f"/servers/{server_id}/action", {action: arguments}, **how)
 
     def run(self) -> None:
-        """Let all sagas come to their ends."""
+        """Let all sagas come to their ends, and hosts hear of what guests may learn."""
         drain(Engine(self.db, self.sagas, self.services, self.clock))
+        metadata_loop(self.compute.servers).run(LoopCtx(self.db, self.services, self.clock, lambda: False))
 
     def audit(self) -> list[Discrepancy]:
         """What does not match."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pileus.agent.api import Inventory, PowerState
+from pileus.compute.metadata_sync.service import MetadataSync
 from pileus.compute.servers import loops
 from pileus.compute.servers.service import Neighbours, Servers
 from pileus.compute.settings import ComputeSettings
@@ -20,9 +21,16 @@ class Compute:
     servers: Servers
 
     @classmethod
-    def build(cls, settings: ComputeSettings, neighbours: Neighbours, sagas: Sagas, clock: Clock) -> "Compute":
+    def build(
+        cls,
+        settings: ComputeSettings,
+        neighbours: Neighbours,
+        sagas: Sagas,
+        clock: Clock,
+        metadata_sync: MetadataSync,
+    ) -> "Compute":
         """The service with its collaborators."""
-        return cls(Servers(settings, neighbours, sagas, clock))
+        return cls(Servers(settings, neighbours, sagas, clock, metadata_sync))
 
     def observe_power(self, tx: Tx, host: str, states: Mapping[str, PowerState], complete: bool) -> None:
         """Take over the power states that a host reports. `complete`: these are all its guests."""

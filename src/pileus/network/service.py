@@ -24,6 +24,7 @@ from pileus.network.hosts import HostRegistry
 from pileus.network.network_data import network_data
 from pileus.network.networks import store as network_store
 from pileus.network.networks.service import NetworkService
+from pileus.network.notices import ServerNotices, ServersChanged, nobody
 from pileus.network.plugging import Plugging
 from pileus.network.ports import store as port_store
 from pileus.network.ports.service import PortService
@@ -43,14 +44,21 @@ SYNC_LOOP = "network-sync"
 
 
 class Networks:
-    """Neutron's part of the cloud."""
+    """Neutron's part of the cloud. `on_servers_changed` hears of servers whose addresses, groups or networks changed."""
 
     def __init__(
-        self, *, db: Database, clock: Clock, settings: NetworkSettings, hosts: HostRegistry, nudges: Nudges
+        self,
+        *,
+        db: Database,
+        clock: Clock,
+        settings: NetworkSettings,
+        hosts: HostRegistry,
+        nudges: Nudges,
+        on_servers_changed: ServersChanged = nobody,
     ) -> None:
         self._db = db
         self.settings = settings
-        self._marker = Marker(lambda tx: nudge_loop(tx, nudges, SYNC_LOOP))
+        self._marker = Marker(lambda tx: nudge_loop(tx, nudges, SYNC_LOOP), ServerNotices(on_servers_changed))
         self.quotas = Quotas(settings)
         self.security_groups = SecurityGroupService(clock, self.quotas, self._marker)
         self.networks = NetworkService(clock, settings, self.quotas, self.security_groups, self._marker)

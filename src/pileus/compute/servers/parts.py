@@ -68,9 +68,7 @@ def _set_metadata(
         server = load(call, svc, tx)
         return svc.set_metadata(tx, call.actor, server, change(server), action=transition)
 
-    changed = call.transact(work)
-    svc.push_metadata(call.db, changed)
-    return changed.metadata
+    return call.transact(work).metadata
 
 
 def merge_metadata(call: Call, svc: Servers) -> dict[str, Any]:

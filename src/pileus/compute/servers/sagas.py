@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from pileus.agent.api import PowerAction, PowerState
+from pileus.compute.metadata_sync import store as metadata_store
 from pileus.compute.servers import specs, store
 from pileus.compute.servers.domain import Fault, Server, Task, VmState
 from pileus.compute.servers.service import CREATE, DELETE, REBOOT, START, STOP, Servers
@@ -156,6 +157,7 @@ def release_claim(ctx: Ctx) -> None:
         networks.unplug(tx, ctx.resource)
         servers.neighbours.placement.release(tx, ctx.resource)
         _change(ctx, tx, {"host": None, "availability_zone": None})
+        servers.metadata_sync.left(tx, ctx.resource)
 
     ctx.write(work)
 
@@ -183,13 +185,9 @@ def unplug_ports(ctx: Ctx) -> None:
 def prepare_disks(ctx: Ctx) -> Json:
     """Tell the metadata service of the server (the config drive is made from it), and make the disks."""
     host = ctx.results["claim"]["host"]
-    with ctx.db.read() as tx:
-        server = _row(tx, ctx.resource)
-        boot, _ = store.boot_of(tx, ctx.resource)
-        metadata = _servers(ctx).metadata_of(tx, server, ctx.params["admin_pass"])
-    _call(ctx, host, "PUT", f"/metadata/{ctx.resource}", metadata)
+    _describe(ctx, host, ctx.params["admin_pass"])
     ctx.check()
-    _call(ctx, host, "PUT", f"/disks/{ctx.resource}", specs.disks_spec(server, boot), _SLOW_CALL)
+    _put_disks(ctx, host)
     return None
 
 
@@ -295,8 +293,8 @@ def delete_network(ctx: Ctx) -> Json:
 
 def deleted(ctx: Ctx, tx: Tx) -> None:
     """The server is gone."""
-    now = ctx.clock.now()
-    store.set_deleted(tx, ctx.resource, now)
+    store.set_deleted(tx, ctx.resource, ctx.clock.now())
+    _servers(ctx).metadata_sync.left(tx, ctx.resource)
 
 
 def not_deleted(ctx: Ctx, tx: Tx, failure: Failure) -> None:
@@ -307,6 +305,7 @@ def not_deleted(ctx: Ctx, tx: Tx, failure: Failure) -> None:
     if "guest" in ctx.results:
         values["host"] = None
     _change(ctx, tx, values)
+    _servers(ctx).metadata_sync.left(tx, ctx.resource)
 
 
 # --- power --------------------------------------------------------------------------------------------------
@@ -366,13 +365,11 @@ def _restore(ctx: Ctx, host: str) -> None:
     servers = _servers(ctx)
     neighbours = servers.neighbours
     with ctx.db.read() as tx:
-        server = _row(tx, ctx.resource)
-        boot, _ = store.boot_of(tx, ctx.resource)
-        metadata = servers.metadata_of(tx, server)
-    if metadata.addresses:
+        plugged = bool(servers.ports(tx, [ctx.resource]))
+    if plugged:
         neighbours.networks.wire(neighbours.agents, host, ctx.resource, again=True)
-    _call(ctx, host, "PUT", f"/metadata/{ctx.resource}", metadata)
-    _call(ctx, host, "PUT", f"/disks/{ctx.resource}", specs.disks_spec(server, boot), _SLOW_CALL)
+    _describe(ctx, host)
+    _put_disks(ctx, host)
 
 
 def _power(ctx: Ctx, host: str, action: str) -> Json:
@@ -399,6 +396,27 @@ def remove_orphan(ctx: Ctx) -> Json:
 
 
 # --- shared -------------------------------------------------------------------------------------------------
+
+
+def _describe(ctx: Ctx, host: str, admin_pass: str | None = None) -> None:
+    """Tell the host's metadata service what the guest may learn. If that changes meanwhile the loop tells it too, and
+    what is told here may be the older and arrive last: so it is told again."""
+    told = -1
+    while True:
+        with ctx.db.read() as tx:
+            latest = metadata_store.wanted(tx, ctx.resource, host)
+            if latest == told:
+                return
+            metadata = _servers(ctx).metadata_of(tx, _row(tx, ctx.resource), admin_pass)
+        _call(ctx, host, "PUT", f"/metadata/{ctx.resource}", metadata)
+        told = latest
+
+
+def _put_disks(ctx: Ctx, host: str) -> None:
+    with ctx.db.read() as tx:
+        server = _row(tx, ctx.resource)
+        boot, _ = store.boot_of(tx, ctx.resource)
+    _call(ctx, host, "PUT", f"/disks/{ctx.resource}", specs.disks_spec(server, boot), _SLOW_CALL)
 
 
 def _put_guest(ctx: Ctx, host: str) -> Json:

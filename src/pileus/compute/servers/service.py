@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import structlog
 
 from pileus.agent.api import MetadataSpec
 from pileus.compute.errors import InstanceInvalidState, InstanceIsLocked, InstanceNotReady
+from pileus.compute.metadata_sync.service import MetadataSync
 from pileus.compute.quotas.service import Quotas
 from pileus.compute.servers import creation, domain, filters, specs, store
 from pileus.compute.servers.creation import May, NewServers, Plan, Planner
@@ -17,18 +17,16 @@ from pileus.compute.servers.neighbours import Agents, Flavors, Hosts, Images, Ke
 from pileus.compute.settings import ComputeSettings
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import Clock
-from pileus.kernel.db import Database, Tx
+from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, Conflict, NotFound, OverLimit
 from pileus.kernel.fields import UNSET, UnsetType
 from pileus.kernel.paging import Page
-from pileus.kernel.rpc import AgentRefused, AgentUnreachable
 from pileus.kernel.saga import Action, ActionEvent, Sagas, actions, events, find_action
 from pileus.network.domain import PortInfo, SecurityGroup
 from pileus.placement.service import Placement
 from pileus.scheduler.service import Scheduler
 
 MAX_TAGS = 50
-log = structlog.get_logger("pileus.compute")
 CREATE, DELETE, START, STOP, REBOOT = (
     "server.create",
     "server.delete",
@@ -67,10 +65,18 @@ class Neighbours:
 class Servers:
     """Servers as callers see and change them. Methods run in the caller's transaction."""
 
-    def __init__(self, settings: ComputeSettings, neighbours: Neighbours, sagas: Sagas, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: ComputeSettings,
+        neighbours: Neighbours,
+        sagas: Sagas,
+        clock: Clock,
+        metadata_sync: MetadataSync,
+    ) -> None:
         self.settings = settings
         self.neighbours = neighbours
         self.sagas = sagas
+        self.metadata_sync = metadata_sync
         self.clock = clock
         self._planner = Planner(
             settings,
@@ -98,6 +104,10 @@ class Servers:
         if server is None or (server.project_id != actor.project_id and not actor.is_admin):
             raise _not_found(server_id)
         return server
+
+    def find(self, tx: Tx, server_id: str) -> Server | None:
+        """A server whoever may see it, deleted or not; None if there never was one."""
+        return store.get(tx, server_id)
 
     def page(self, tx: Tx, selection: store.Selection, page: Page) -> list[Server]:
         """A page of servers and, where there are more, one further. BadRequest if there is no such marker."""
@@ -196,6 +206,7 @@ class Servers:
         values = {name: value for name, value in msgspec.structs.asdict(update).items() if value is not UNSET}
         if values:
             self._change(tx, server, values)
+            self.metadata_sync.changed(tx, [server.id])
         return self._again(tx, server)
 
     def set_metadata(
@@ -206,6 +217,7 @@ class Servers:
         limits = self.neighbours.quotas.limits(tx, server.project_id, server.user_id)
         creation.check_metadata_size(metadata, limits["metadata_items"])
         self._change(tx, server, {"metadata": dict(metadata)}, action)
+        self.metadata_sync.changed(tx, [server.id])
         return self._again(tx, server)
 
     def set_tags(self, tx: Tx, actor: Actor, server: Server, tags: Collection[str]) -> None:
@@ -306,18 +318,6 @@ class Servers:
         query = "" if length is None or length < 0 else f"?length={length}"
         answer = self.neighbours.agents.call(host, "GET", f"/guests/{server.id}/console{query}")
         return str(answer.get("output", ""))
-
-    def push_metadata(self, db: Database, server: Server) -> None:
-        """Have the metadata service of a server's host know what has changed. A host that does not answer learns it
-        when the server is next started."""
-        if server.host is None:
-            return
-        with db.read() as tx:
-            spec = self.metadata_of(tx, server)
-        try:
-            self.neighbours.agents.call(server.host, "PUT", f"/metadata/{server.id}", spec)
-        except (AgentUnreachable, AgentRefused) as err:
-            log.warning("metadata not pushed", server=server.id, host=server.host, reason=err.message)
 
     def metadata_of(self, tx: Tx, server: Server, admin_pass: str | None = None) -> MetadataSpec:
         """The complete MetadataSpec of a server."""

@@ -205,6 +205,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_loop_state")),
     )
     op.create_table(
+        "metadata_sync",
+        sa.Column("server_id", Uuid(), nullable=False),
+        sa.Column("host", Name(255), nullable=False),
+        sa.Column("wanted", sa.BigInteger(), nullable=False),
+        sa.Column("applied", sa.BigInteger(), nullable=False),
+        sa.Column("retry_at", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("server_id", "host", name=op.f("pk_metadata_sync")),
+    )
+    op.create_table(
         "network",
         sa.Column("id", Uuid(), nullable=False),
         sa.Column("project_id", Uuid(), nullable=False),

@@ -76,6 +76,7 @@ class FloatingIpService:
             values |= self._association(tx, actor, floating, attributes)
         store.insert(tx, values)
         self._mark(tx, values["router_id"])
+        self._marker.servers.port(tx, values["port_id"])
         return FloatingIp(**values)
 
     def update(self, tx: Tx, actor: Actor, floating: FloatingIp, attributes: Attributes) -> FloatingIp:
@@ -92,6 +93,7 @@ class FloatingIpService:
             changes |= self._association(tx, actor, floating, wanted)
         rows.change(tx, models.floating_ip, floating.id, self._clock.now(), changes)
         self._mark(tx, floating.router_id, changes.get("router_id"))
+        self._marker.servers.port(tx, floating.port_id, changes.get("port_id"))
         return store.get(tx, actor, floating.id)
 
     def delete(self, tx: Tx, floating: FloatingIp) -> None:
@@ -101,6 +103,7 @@ class FloatingIpService:
         if port is not None:
             self._ports.remove(tx, port)
         self._mark(tx, floating.router_id)
+        self._marker.servers.port(tx, floating.port_id)
 
     def _mark(self, tx: Tx, *router_ids: str | None) -> None:
         for router_id in {router_id for router_id in router_ids if router_id}:

@@ -93,6 +93,7 @@ class NetworkService:
         self._marker.network(tx, network.id)
         if "admin_state_up" in changes or "mtu" in changes:
             self._marker.ports(tx, network.id)
+            self._marker.servers.network(tx, network.id)
         return self.find(tx, network.id)
 
     def _change_external(self, tx: Tx, network: Network, changes: dict[str, Any]) -> None:

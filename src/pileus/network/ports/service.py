@@ -146,6 +146,7 @@ class PortService:
         rows.change(tx, models.port, port.id, self._clock.now(), changes)
         changed = self.find(tx, port.id)
         self._marker.mark(tx, before | self._marker.port_keys(tx, changed))
+        self._marker.servers.of(tx, port, changed)
         return changed
 
     def delete(self, tx: Tx, port: Port) -> None:
@@ -156,6 +157,7 @@ class PortService:
                 f"Port {port.id} cannot be deleted directly via the port API: has device owner {port.device_owner}.",
             )
         self.remove(tx, port)
+        self._marker.servers.of(tx, port)
         if port.device_owner == DeviceOwner.DHCP:
             network = network_store.find(tx, port.network_id)
             if network is not None:
@@ -231,11 +233,14 @@ class PortService:
             wanted = [ipam.Wanted((subnet,), addresses.eui64(subnet.cidr, port.mac))]
             ipam.allocate(tx, port.id, subnet.network_id, wanted, first_position=len(port.fixed_ips))
             self._marker.mark(tx, self._marker.port_keys(tx, port))
+            self._marker.servers.of(tx, port)
 
     def mark(self, tx: Tx, port_ids: Collection[str]) -> None:
         """Have hosts told of ports whose addresses are about to change."""
-        for port in store.by_ids(tx, port_ids).values():
+        ports = store.by_ids(tx, port_ids).values()
+        for port in ports:
             self._marker.mark(tx, self._marker.port_keys(tx, port))
+        self._marker.servers.of(tx, *ports)
 
     def lock_subnet(self, tx: Tx, subnet_id: str) -> None:
         """Let no other writer take addresses of a subnet until this transaction ends."""

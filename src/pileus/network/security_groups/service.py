@@ -101,7 +101,10 @@ class SecurityGroupService:
             if attributes["name"] == DEFAULT:
                 raise _default_exists()
         rows.change(tx, models.security_group, group.id, self._clock.now(), attributes)
-        return store.get(tx, actor, group.id)
+        changed = store.get(tx, actor, group.id)
+        if changed.name != group.name:
+            self._marker.servers.group(tx, group.id)
+        return changed
 
     def delete(self, tx: Tx, actor: Actor, group: SecurityGroup) -> None:
         """Delete a group that no port is in. Rules of other groups that name it go too."""

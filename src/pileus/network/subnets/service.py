@@ -102,6 +102,7 @@ class SubnetService:
         if "enable_dhcp" in changes:
             self._ports.ensure_dhcp(tx, network)
         self._marker.subnet(tx, network.id)
+        self._marker.servers.network(tx, network.id)
         changed = store.by_ids(tx, [subnet.id]).get(subnet.id)
         if changed is None:
             raise not_found("subnet", subnet.id)

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from pileus.kernel.db import Tx
 from pileus.network.domain import COMPUTE_OWNER_PREFIX, ROUTER_OWNERS, Port
 from pileus.network.models import network_sync, port, port_security_group, router, security_group_rule
+from pileus.network.notices import ServerNotices
 from pileus.network.sync.store import Key, Kind, mark
 
 _HOSTS_OF_NETWORK = (
@@ -71,10 +72,11 @@ def is_wired(one: Port) -> bool:
 
 
 class Marker:
-    """Marks what hosts must be told, and nudges the loop that tells them."""
+    """Marks what hosts must be told, and nudges the loop that tells them. `servers` marks what guests may learn."""
 
-    def __init__(self, nudge: Callable[[Tx], None]) -> None:
+    def __init__(self, nudge: Callable[[Tx], None], servers: ServerNotices) -> None:
         self._nudge = nudge
+        self.servers = servers
 
     def mark(self, tx: Tx, keys: Iterable[Key]) -> None:
         """Mark these, in this transaction."""

@@ -1,0 +1,1 @@
+"""Keeping hosts' metadata services up to date with what guests may learn of themselves."""
