@@ -234,6 +234,27 @@ def test_bad_queries(world: World, query: dict[str, str]) -> None:
     assert world.alice.error("GET", "/ports", 400, **query) == "HTTPBadRequest"
 
 
+def test_a_page_holds_own_ports_and_those_on_own_networks_once_each(world_of: Callable[[], World]) -> None:
+    world = world_of()
+    own = world.alice.make("network")
+    shared = world.admin.make("network", shared=True)
+    alien = world.admin.make("port", network_id=shared["id"])
+    seen = [world.alice.make("port", network_id=network["id"])["id"] for network in (own, shared) for _ in range(3)]
+    seen += [world.admin.make("port", network_id=own["id"])["id"] for _ in range(3)]
+    paged: list[str] = []
+    while (page := world.alice.get("/ports", limit=2, **({"marker": paged[-1]} if paged else {})))["ports"]:
+        paged += [port["id"] for port in page["ports"]]
+        assert ("next" in {link["rel"] for link in page.get("ports_links", ())}) == (len(paged) < len(seen))
+    assert paged == sorted(seen)
+    back = world.alice.get("/ports", limit=3, marker=paged[4], page_reverse=True)["ports"]
+    assert [port["id"] for port in back] == paged[1:4]
+    everything = world.alice.get("/ports")["ports"]
+    assert [port["id"] for port in everything] == paged
+    assert {port["id"] for port in world.admin.get("/ports", limit=100)["ports"]} == {*seen, alien["id"]}
+    by_name = world.alice.get("/ports", limit=100, sort_key="name")["ports"]
+    assert {port["id"] for port in by_name} == set(seen)
+
+
 def test_pages_go_forth_and_back(world: World) -> None:
     network = world.alice.make("network")
     for number in range(5):

@@ -99,6 +99,7 @@ class Port(Standard, frozen=True):
     """An attachment point of a network."""
 
     network_id: str
+    network_project_id: str
     mac: str
     admin_state_up: bool
     status: str

@@ -99,14 +99,16 @@ def parse_fields(query: Query) -> frozenset[str] | None:
 class Listing:
     """How one resource is listed.
 
-    `visible` is the WHERE term for callers who are no administrators, over the parameter `me` (their project).
+    `visible` is the WHERE term for callers who are no administrators, over the parameter `me` (their project). It may
+    be several terms, of which one must hold, where each has an index of its own that gives its rows in the order of
+    their ids: then a plain page is put together from one page for each term, however many rows there are.
     """
 
     def __init__(
         self,
         resource: str,
         table: sa.Table,
-        visible: Callable[[Values], Column],
+        visible: Callable[[Values], Column | tuple[Column, ...]],
         *,
         columns: Mapping[str, sa.Column[Any]],
         filters: Mapping[str, Filter] | None = None,
@@ -129,7 +131,9 @@ class Listing:
         self._sortable |= {"created_at": "created_at", "updated_at": "updated_at"}
         self._columns: dict[str, Column] = {column.name: column for column in table.c}
         self._me: Values = sa.bindparam("me", type_=sa.String())
-        self._visible = visible(self._me)
+        terms = visible(self._me)
+        self._alternatives = terms if isinstance(terms, tuple) else (terms,)
+        self._visible = sa.or_(*self._alternatives)
         self._plans: dict[Any, sa.Select[Any]] = {}
         self._one = sa.select(table).where(table.c.id == sa.bindparam("id"))
         self._one_visible = self._one.where(self._visible)
@@ -198,7 +202,7 @@ class Listing:
         if marker is not None or request.special:
             return self._build(request, marker, everything)
         wanted = tuple((name, len(values) == 1) for name, values in request.filters.items())
-        shape = (wanted, request.sort, request.reverse, everything)
+        shape = (wanted, request.sort, request.reverse, request.limit is None, everything)
         statement = self._plans.get(shape)
         if statement is None:
             statement = self._build(request, None, everything)
@@ -207,16 +211,30 @@ class Listing:
         return statement
 
     def _build(self, request: ListRequest, marker: Mapping[str, Any] | None, everything: bool) -> sa.Select[Any]:
+        page = Page(limit=0, sort=request.sort, reverse=request.reverse)
         statement = sa.select(self.table)
         if not everything:
+            plain = not request.filters and not request.special and request.sort == _DEFAULT_SORT
+            if plain and request.limit is not None and len(self._alternatives) > 1:
+                return self._plain_page(statement, page, marker)
             statement = statement.where(self._visible)
         for name, values in request.filters.items():
             statement = statement.where(self._filters[name].term(f"filter_{name}", len(values) == 1))
         for name, texts in request.special.items():
             statement = statement.where(self._special[name](texts))
-        page = Page(limit=0, sort=request.sort, reverse=request.reverse)
-        ordered = keyset(statement, self._columns, page, marker)
-        return ordered.limit(sa.bindparam("page_rows", type_=sa.Integer()))
+        return _cut(keyset(statement, self._columns, page, marker))
+
+    def _plain_page(self, statement: sa.Select[Any], page: Page, marker: Mapping[str, Any] | None) -> sa.Select[Any]:
+        pages = []
+        for term in self._alternatives:
+            one = keyset(sa.select(self.table.c.id).where(term), self._columns, page, marker)
+            pages.append(sa.select(_cut(one).subquery().c.id))
+        some = statement.where(self.table.c.id.in_(sa.union(*pages)))
+        return _cut(keyset(some, self._columns, page, None))
+
+
+def _cut(statement: sa.Select[Any]) -> sa.Select[Any]:
+    return statement.limit(sa.bindparam("page_rows", type_=sa.Integer()))
 
 
 def _nested(name: str, text: str) -> tuple[str, str]:

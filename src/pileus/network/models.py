@@ -63,6 +63,7 @@ port = sa.Table(
     metadata,
     *_standard(),
     sa.Column("network_id", Uuid(), sa.ForeignKey("network.id"), nullable=False),
+    sa.Column("network_project_id", Uuid(), nullable=False),  # the network's, for lists; it never changes
     sa.Column("mac", sa.String(MAC_LENGTH), nullable=False),
     sa.Column("admin_state_up", sa.Boolean, nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
@@ -77,6 +78,7 @@ port = sa.Table(
     sa.Column("hostname", Name(), nullable=False),  # what DHCP and DNS call the guest
     sa.UniqueConstraint("network_id", "mac"),
     sa.Index("ix_port_project_id", "project_id", "id"),
+    sa.Index("ix_port_network_project_id", "network_project_id", "id"),
     sa.Index("ix_port_device_id", "device_id"),
     sa.Index("ix_port_host", "host", "network_id"),
 )

@@ -575,6 +575,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("network_id", Uuid(), nullable=False),
+        sa.Column("network_project_id", Uuid(), nullable=False),
         sa.Column("mac", sa.String(length=17), nullable=False),
         sa.Column("admin_state_up", sa.Boolean(), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
@@ -594,6 +595,7 @@ def upgrade() -> None:
     with op.batch_alter_table("port", schema=None) as batch_op:
         batch_op.create_index("ix_port_device_id", ["device_id"], unique=False)
         batch_op.create_index("ix_port_host", ["host", "network_id"], unique=False)
+        batch_op.create_index("ix_port_network_project_id", ["network_project_id", "id"], unique=False)
         batch_op.create_index("ix_port_project_id", ["project_id", "id"], unique=False)
 
     op.create_table(

@@ -86,6 +86,7 @@ class PortService:
         values: dict[str, Any] = {
             **rows.standard(project_id, attributes, self._clock.now(), port_id),
             "network_id": network.id,
+            "network_project_id": network.project_id,
             "mac": mac,
             "admin_state_up": attributes.get("admin_state_up", True),
             "status": PortStatus.BUILD if host and owner else PortStatus.DOWN,
@@ -189,6 +190,7 @@ class PortService:
         values = {
             **rows.standard(project_id, {}, self._clock.now()),
             "network_id": network.id,
+            "network_project_id": network.project_id,
             "mac": self._mac(tx, network.id, None),
             "admin_state_up": True,
             "status": PortStatus.BUILD if host else PortStatus.DOWN,

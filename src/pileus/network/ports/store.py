@@ -10,15 +10,13 @@ from pileus.kernel.auth import Actor
 from pileus.kernel.db import Row, Tx
 from pileus.network.domain import DeviceOwner, FixedIp, Port
 from pileus.network.lists import Filter, Listing, ListRequest, Values
-from pileus.network.models import ip_allocation, network, port, port_security_group
+from pileus.network.models import ip_allocation, port, port_security_group
 from pileus.network.rows import built, remove
 
 
-def visible(me: Values) -> sa.ColumnElement[bool]:
+def visible(me: Values) -> tuple[sa.ColumnElement[bool], ...]:
     """Ports that a project may see: its own, and all those on its own networks."""
-    return sa.or_(
-        port.c.project_id == me, port.c.network_id.in_(sa.select(network.c.id).where(network.c.project_id == me))
-    )
+    return port.c.project_id == me, port.c.network_project_id == me
 
 
 def _canonical(_name: str, text: str) -> str:
