@@ -57,7 +57,7 @@ def _basics(cloud: Cloud, scratch: Path) -> Options:
             "access_rules": False,
             "domain_specific_drivers": False,
             "security_compliance": False,
-            "api_extensions": "",
+            "api_extensions": "OS-INHERIT",
         },
         "enforce_scope": dict.fromkeys(("nova", "neutron", "glance", "keystone"), True),
         "service_available": {
