@@ -50,6 +50,19 @@ def test_a_nudge_makes_it_run_now(sqlite: Database) -> None:
     assert loops.run_due() == ["power"]
 
 
+def test_nudged_runs_keep_apart(sqlite: Database) -> None:
+    clock, work = FakeClock(), Work()
+    loops = runner(sqlite, clock, Loop("sync", 60, work, apart=0.1))
+    assert loops.run_due() == ["sync"]
+    loops.nudge("sync")
+    assert loops.run_due() == []
+    clock.advance(0.1)
+    assert loops.run_due() == ["sync"]
+    clock.advance(0.2)
+    loops.nudge("sync")
+    assert loops.run_due() == ["sync"] and work.runs == 3
+
+
 def test_only_one_process_runs_a_round(database: Database) -> None:
     clock, work = FakeClock(), Work()
     loop = Loop("power", 60, work)

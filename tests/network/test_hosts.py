@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 
 from pileus.agent import api
-from pileus.kernel.clock import MICROSECONDS, SystemClock
+from pileus.kernel.clock import MICROSECONDS, FakeClock, SystemClock
+from pileus.kernel.db import Database
 from pileus.kernel.errors import BadRequest, Conflict, Forbidden, OverLimit, PileusError
 from pileus.kernel.loops import LoopCtx
 from pileus.kernel.owner import new_owner
-from pileus.kernel.rpc import AgentUnreachable
+from pileus.kernel.rpc import AgentRefused, AgentUnreachable
 from pileus.network.domain import PlannedNic, Port, RequestedNic
 from pileus.network.loops import loops
 from pileus.network.models import ip_allocation, network_sync, port
 from pileus.network.settings import NetworkSettings
+from pileus.network.sync.pusher import Pusher
 from tests.network.conftest import ACTORS, World, build
 
 ALICE = ACTORS["alice"]
@@ -284,6 +286,55 @@ def test_many_boots_share_what_they_push(world_of: Callable[[], World]) -> None:
     assert {host.port_id for host in spec.dhcp_hosts} == {port.id for port in made}
     assert len(world.agents.at("host-a", "address-sets")[made[0].security_groups[0]].ipv4) == 24
     assert world.networks.pusher.due(10) == []
+
+
+def test_boots_that_wait_are_told_together_and_fail_alone(world: World) -> None:
+    network = subnetted(world)
+    nics = [planned(world, RequestedNic(network_id=network["id"]))[0] for _ in range(4)]
+    for number, nic in enumerate(nics):
+        plug(world, nic, f"s{number}")
+    inside, release = threading.Event(), threading.Event()
+    plain = world.agents.call
+
+    def picky(host: str, verb: str, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        inside.set()
+        assert release.wait(10)
+        if path.endswith(nics[2].port_id):
+            raise AgentRefused("failed", "no more taps", transient=True)
+        return plain(host, verb, path, *args, **kwargs)
+
+    world.agents.call = picky  # type: ignore[method-assign]
+    with ThreadPoolExecutor(4) as pool:
+        wired = [pool.submit(world.networks.wire, world.agents, "host-a", "s0")]
+        assert inside.wait(10)
+        wired += [pool.submit(world.networks.wire, world.agents, "host-a", f"s{number}") for number in (1, 2, 3)]
+        release.set()
+        failed = [isinstance(one.exception(20), AgentRefused) for one in wired]
+    assert failed == [False, False, True, False]
+    assert set(world.agents.at("host-a", "ports")) == {nic.port_id for nic in nics if nic is not nics[2]}
+    statuses = {row["id"]: row["status"] for row in world.admin.get("/ports", network_id=network["id"])["ports"]}
+    assert [statuses[nic.port_id] for nic in nics] == ["ACTIVE", "ACTIVE", "BUILD", "ACTIVE"]
+
+
+def test_a_long_telling_keeps_its_leases(sqlite: Database) -> None:
+    world = build(sqlite)
+    network = subnetted(world)
+    (nic,) = planned(world, RequestedNic(network_id=network["id"]))
+    plug(world, nic, "s1")
+    clock = FakeClock(SystemClock().now())
+    pusher = Pusher(sqlite, clock, NetworkSettings(sync_timeout=30.0), world.networks.specs)
+    plain = world.agents.call
+    leases: list[int] = []
+
+    def slow(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        clock.advance(29.0)
+        with sqlite.read() as tx:
+            leases.append(min(row.lease_until for row in tx.all(network_sync.select())) - clock.now())
+        return plain(*args, **kwargs)
+
+    world.agents.call = slow  # type: ignore[method-assign]
+    pusher.push(world.agents, pusher.due(10))
+    assert len(leases) == 3 and all(left > 0 for left in leases) and pusher.due(10) == []
 
 
 def test_one_of_two_servers_gets_an_existing_port(world_of: Callable[[], World]) -> None:

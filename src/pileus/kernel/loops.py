@@ -60,13 +60,15 @@ class Loop:
     """One reconciler: `run` is called every `every` seconds (of pause between runs), sooner when nudged.
 
     Its runs never overlap. What it raises is logged and shown by `pileus doctor`; runs then come at growing pauses. A
-    loop that is not a `singleton` runs in every process that has a `LoopRunner` (a cache's cleaning).
+    loop that is not a `singleton` runs in every process that has a `LoopRunner` (a cache's cleaning). Nudges make its
+    runs come no closer than `apart` seconds after one another.
     """
 
     name: str
     every: float
     run: Callable[[LoopCtx], None]
     singleton: bool = True
+    apart: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class _Turn:
     def __init__(self, loop: Loop, due: float) -> None:
         self.loop = loop
         self.due = due  # on the monotonic clock
+        self.not_before = due  # the same, for nudges
         self.failures = 0  # in a row
         self.nudged_at: int | None = None  # on the wall clock; cleared by the run that heeds it
         self.running = False
@@ -209,7 +212,7 @@ class LoopRunner:
             return
         with self._lock:
             turn.nudged_at = self._clock.now()
-            turn.due = min(turn.due, self._clock.monotonic())
+            turn.due = min(turn.due, max(self._clock.monotonic(), turn.not_before))
         self._wake.set()
 
     # --- one run --------------------------------------------------------------------------------------------
@@ -239,8 +242,10 @@ class LoopRunner:
         with self._lock:
             turn.running = False
             if turn.nudged_at is not None:
-                wait = 0.0 if ran else min(wait, NUDGED_PAUSE)
-            turn.due = self._clock.monotonic() + wait
+                wait = turn.loop.apart if ran else min(wait, NUDGED_PAUSE)
+            now = self._clock.monotonic()
+            turn.due = now + wait
+            turn.not_before = now + turn.loop.apart
         self._wake.set()
         return ran
 

@@ -10,20 +10,24 @@ from pileus.network.sync.store import Key
 
 _BATCH = 500
 _HOSTS_AT_ONCE = 8
+_APART = 0.1  # seconds between runs, in which changes gather that are told together
 
 
 def loops(networks: Networks, agents: AgentCaller) -> tuple[Loop, ...]:
     """The network service's loops."""
 
     def run(ctx: LoopCtx) -> None:
-        ctx.db.transact(networks.routers.settle_homeless)
+        with ctx.db.read() as tx:
+            homeless = networks.routers.homeless(tx)
+        if homeless:
+            ctx.db.transact(networks.routers.settle_homeless)
         while not ctx.stopping():
             due = networks.pusher.due(_BATCH)
             if not due:
                 return
             _push(networks, agents, due)
 
-    return (Loop(SYNC_LOOP, every=5.0, run=run),)
+    return (Loop(SYNC_LOOP, every=5.0, run=run, apart=_APART),)
 
 
 def _push(networks: Networks, agents: AgentCaller, due: Sequence[Key]) -> None:

@@ -5,25 +5,27 @@ Each builder answers None where the host must not (or no longer) have the thing.
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import sqlalchemy as sa
 
 from pileus.agent import api
 from pileus.kernel.db import Tx
 from pileus.network import addresses
-from pileus.network.domain import DeviceOwner, Network, Port, SecurityGroupRule, Subnet
+from pileus.network.domain import COMPUTE_OWNER_PREFIX, DeviceOwner, FixedIp, Network, Port, SecurityGroupRule, Subnet
 from pileus.network.floating_ips import store as floating_store
 from pileus.network.models import ip_allocation, port, port_security_group, security_group_rule
 from pileus.network.networks import store as network_store
 from pileus.network.ports import store as port_store
+from pileus.network.ports.store import PortOnHost
 from pileus.network.routers import store as router_store
 from pileus.network.security_groups import protocols
 from pileus.network.security_groups import store as group_store
 from pileus.network.settings import NetworkSettings
 from pileus.network.subnets import store as subnet_store
 from pileus.network.sync.marks import is_wired
-from pileus.network.sync.store import Kind
+from pileus.network.sync.store import Key, Kind
 
 _ALL_MARK = re.compile(r"[^a-z0-9-]+")
 _NAMED_PROTOCOLS = {6: "tcp", 17: "udp", protocols.ICMP: "icmp", protocols.ICMP6: "ipv6-icmp"}
@@ -63,22 +65,27 @@ class SpecBuilder:
         self._builders: Mapping[str, Callable[[Tx, str, str], api.Spec | None]] = {
             Kind.NETWORK: self.network,
             Kind.ADDRESS_SET: self.address_set,
-            Kind.PORT: self.port,
             Kind.ROUTER: self.router,
         }
 
-    def build(self, tx: Tx, kind: str, resource_id: str, host: str) -> api.Spec | None:
-        """The description of a resource for a host, or None if the host must not have it."""
-        return self._builders[kind](tx, resource_id, host)
+    def build_all(self, tx: Tx, keys: Sequence[Key]) -> dict[Key, api.Spec | None]:
+        """The descriptions of resources for their hosts; None where the host must not have the thing."""
+        sources = _Sources(tx, [key.resource_id for key in keys if key.kind == Kind.PORT])
+        found: dict[Key, api.Spec | None] = {}
+        for key in keys:
+            if key.kind == Kind.PORT:
+                found[key] = self._port(sources, key.resource_id, key.host)
+            else:
+                found[key] = self._builders[key.kind](tx, key.resource_id, key.host)
+        return found
 
     def network(self, tx: Tx, network_id: str, host: str) -> api.NetworkSpec | None:
         """A network on a host that has ports of it. DHCP there answers the host's own guests only."""
         network = network_store.find(tx, network_id)
         if network is None:
             return None
-        ports = port_store.on_network(tx, network_id)
-        here = [one for one in ports if one.host == host]
-        if not here:
+        ports = port_store.on_host(tx, network_id, host)
+        if not any(one.host == host for one in ports):
             return None
         dhcp = next((one for one in ports if one.device_owner == DeviceOwner.DHCP), None)
         return api.NetworkSpec(
@@ -95,23 +102,23 @@ class SpecBuilder:
                     port_id=one.id,
                     mac=one.mac,
                     ips=tuple(fixed.ip for fixed in one.fixed_ips),
-                    hostname=one.hostname or _hostname_by_address(one),
+                    hostname=one.hostname or _hostname_by_address(one.fixed_ips),
                 )
-                for one in sorted(here, key=lambda one: one.id)
-                if is_wired(one) and one.fixed_ips
+                for one in ports
+                if one.host == host and one.device_owner.startswith(COMPUTE_OWNER_PREFIX) and one.fixed_ips
             ),
         )
 
-    def port(self, tx: Tx, port_id: str, host: str) -> api.PortSpec | None:
+    @staticmethod
+    def _port(sources: "_Sources", port_id: str, host: str) -> api.PortSpec | None:
         """A server's port on the host that it is bound to."""
-        one = port_store.find(tx, port_id)
+        one = sources.ports.get(port_id)
         if one is None or one.host != host or not is_wired(one):
             return None
-        network = network_store.find(tx, one.network_id)
+        network = sources.networks.get(one.network_id)
         if network is None:
             return None
-        rules = group_store.rules_of(tx, one.security_groups) if one.port_security_enabled else []
-        return _port_spec(one, network, rules)
+        return _port_spec(one, network, sources.rules(one.security_groups) if one.port_security_enabled else [])
 
     def address_set(self, tx: Tx, group_id: str, host: str) -> api.AddressSetSpec | None:
         """The addresses of a group's members, on a host where a rule names the group."""
@@ -161,20 +168,38 @@ class SpecBuilder:
         )
 
 
+class _Sources:
+    """What the descriptions of several ports are made from, each thing read once."""
+
+    def __init__(self, tx: Tx, port_ids: Sequence[str]) -> None:
+        self._tx = tx
+        self._rules: dict[tuple[str, ...], list[SecurityGroupRule]] = {}
+        self.ports = port_store.by_ids(tx, port_ids)
+        self.networks = network_store.by_ids(tx, {one.network_id for one in self.ports.values()})
+
+    def rules(self, groups: tuple[str, ...]) -> list[SecurityGroupRule]:
+        """The rules of some groups."""
+        found = self._rules.get(groups)
+        if found is None:
+            found = self._rules[groups] = group_store.rules_of(self._tx, groups)
+        return found
+
+
+@lru_cache(1 << 14)
 def _numerically(ip: str) -> tuple[int, int]:
     block = ipaddress.ip_network(ip, strict=False)
     return int(block.network_address), block.prefixlen
 
 
-def _hostname_by_address(one: Port) -> str:
-    return "host-" + re.sub(r"[.:]+", "-", one.fixed_ips[0].ip)
+def _hostname_by_address(fixed_ips: Sequence[FixedIp]) -> str:
+    return "host-" + re.sub(r"[.:]+", "-", fixed_ips[0].ip)
 
 
 def _host_routes(pairs: Iterable[tuple[str, str]]) -> tuple[api.HostRoute, ...]:
     return tuple(api.HostRoute(destination=destination, nexthop=nexthop) for destination, nexthop in pairs)
 
 
-def _subnet_spec(subnet: Subnet, dhcp: Port | None) -> api.SubnetSpec:
+def _subnet_spec(subnet: Subnet, dhcp: PortOnHost | None) -> api.SubnetSpec:
     address = next((fixed.ip for fixed in dhcp.fixed_ips if fixed.subnet_id == subnet.id), None) if dhcp else None
     return api.SubnetSpec(
         id=subnet.id,

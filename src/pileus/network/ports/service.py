@@ -100,7 +100,8 @@ class PortService:
             "made_by_compute": made_by_compute,
             "hostname": hostname,
         }
-        return self._insert(tx, network, values, groups, attributes.get("fixed_ips"))
+        awaited = host if made_by_compute else None
+        return self._insert(tx, network, values, groups, attributes.get("fixed_ips"), awaited=awaited)
 
     def _insert(
         self,
@@ -110,6 +111,7 @@ class PortService:
         groups: Collection[str],
         fixed_ips: Sequence[Mapping[str, Any]] | None,
         ip_version: int | None = None,
+        awaited: str | None = None,
     ) -> Port:
         owner = values["device_owner"]
         subnets = subnet_store.of_network(tx, network.id)
@@ -121,7 +123,7 @@ class PortService:
         given = ipam.allocate(tx, values["id"], network.id, wanted)
         store.add_groups(tx, values["id"], groups)
         port = Port(**values, fixed_ips=given, security_groups=tuple(sorted(groups)))
-        self._marker.mark(tx, self._marker.port_keys(tx, port))
+        self._marker.mark(tx, self._marker.port_keys(tx, port), awaited)
         return port
 
     def update(self, tx: Tx, port: Port, attributes: Attributes) -> Port:

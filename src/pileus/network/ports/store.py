@@ -2,13 +2,13 @@
 
 import ipaddress
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from pileus.kernel.auth import Actor
 from pileus.kernel.db import Row, Tx
-from pileus.network.domain import DeviceOwner, FixedIp, Port
+from pileus.network.domain import DeviceOwner, FixedIp, Port, PortStatus
 from pileus.network.lists import Filter, Listing, ListRequest, Values
 from pileus.network.models import ip_allocation, port, port_security_group
 from pileus.network.rows import built, remove
@@ -90,6 +90,37 @@ _OF_DEVICES = (
     .order_by(port.c.created_at, port.c.id)
 )
 _ON_NETWORK = sa.select(port).where(port.c.network_id == sa.bindparam("network"))
+_ON_HOST = (
+    sa.select(
+        port.c.id,
+        port.c.mac,
+        port.c.hostname,
+        port.c.device_owner,
+        port.c.host,
+        ip_allocation.c.subnet_id,
+        ip_allocation.c.ip,
+    )
+    .outerjoin(ip_allocation, ip_allocation.c.port_id == port.c.id)
+    .where(
+        port.c.network_id == sa.bindparam("network"),
+        sa.or_(port.c.host == sa.bindparam("on"), port.c.device_owner == str(DeviceOwner.DHCP)),
+    )
+    .order_by(port.c.id, ip_allocation.c.position, ip_allocation.c.ip)
+)
+_SET_STATUS = (
+    sa.update(port)
+    .where(port.c.id.in_(sa.bindparam("ids", expanding=True)), port.c.status != sa.bindparam("now"))
+    .values(status=sa.bindparam("now"))
+)
+_SET_DHCP_ACTIVE = (
+    sa.update(port)
+    .where(
+        port.c.network_id.in_(sa.bindparam("ids", expanding=True)),
+        port.c.device_owner == str(DeviceOwner.DHCP),
+        port.c.status != str(PortStatus.ACTIVE),
+    )
+    .values(status=str(PortStatus.ACTIVE))
+)
 _MAC_TAKEN = sa.select(port.c.id).where(port.c.network_id == sa.bindparam("network"), port.c.mac == sa.bindparam("mac"))
 
 
@@ -150,6 +181,27 @@ def on_network(tx: Tx, network_id: str) -> list[Port]:
     return complete(tx, tx.all(_ON_NETWORK, {"network": network_id}))
 
 
+class PortOnHost(NamedTuple):
+    """What a host's DHCP server must know of a port."""
+
+    id: str
+    mac: str
+    hostname: str
+    device_owner: str
+    host: str
+    fixed_ips: tuple[FixedIp, ...]
+
+
+def on_host(tx: Tx, network_id: str, host: str) -> list[PortOnHost]:
+    """The ports of a network on one host, and that of its DHCP server wherever it is bound, by id."""
+    found: dict[str, PortOnHost] = {}
+    for row in tx.all(_ON_HOST, {"network": network_id, "on": host}):
+        before = found[row.id].fixed_ips if row.id in found else ()
+        fixed_ips = before if row.ip is None else (*before, FixedIp(row.subnet_id, row.ip))
+        found[row.id] = PortOnHost(row.id, row.mac, row.hostname, row.device_owner, row.host, fixed_ips)
+    return list(found.values())
+
+
 def dhcp_port(tx: Tx, network_id: str) -> Port | None:
     """The port of a network's DHCP server."""
     found = complete(
@@ -203,6 +255,10 @@ def set_host(tx: Tx, device_id: str, host: str, status: str) -> None:
 def set_status(tx: Tx, port_ids: Collection[str], status: str) -> None:
     """Set what a host reported. This is an observation: the revision stays."""
     if port_ids:
-        tx.execute(
-            sa.update(port).where(port.c.id.in_(sorted(port_ids)), port.c.status != status).values(status=status)
-        )
+        tx.execute(_SET_STATUS, {"ids": sorted(port_ids), "now": status})
+
+
+def set_dhcp_active(tx: Tx, network_ids: Collection[str]) -> None:
+    """The DHCP servers of these networks answer on a host."""
+    if network_ids:
+        tx.execute(_SET_DHCP_ACTIVE, {"ids": sorted(network_ids)})

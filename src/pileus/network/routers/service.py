@@ -203,6 +203,10 @@ class RouterService:
         port_store.set_host(tx, router.id, host, PortStatus.BUILD)
         return store.find(tx, router.id) or router
 
+    def homeless(self, tx: Tx) -> bool:
+        """Whether there are routers that were connected while no host was up."""
+        return bool(store.homeless(tx))
+
     def settle_homeless(self, tx: Tx) -> None:
         """Give hosts to routers that were connected while no host was up."""
         for router_id in store.homeless(tx):

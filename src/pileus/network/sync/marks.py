@@ -78,12 +78,14 @@ class Marker:
         self._nudge = nudge
         self.servers = servers
 
-    def mark(self, tx: Tx, keys: Iterable[Key]) -> None:
-        """Mark these, in this transaction."""
+    def mark(self, tx: Tx, keys: Iterable[Key], awaited: str | None = None) -> None:
+        """Mark these, in this transaction. `awaited`: a host which the caller will have told himself, by `Pusher.push`:
+        for its sake the loop is not nudged."""
         marked = set(keys)
         if marked:
             mark(tx, marked)
-            self._nudge(tx)
+            if any(key.host != awaited for key in marked):
+                self._nudge(tx)
 
     def port_keys(self, tx: Tx, one: Port) -> set[Key]:
         """What a port's being, as it is now, touches. Of a change, both what was and what is must be marked."""
