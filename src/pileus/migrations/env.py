@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic import context
+from alembic.operations.ops import AddColumnOp, CreateIndexOp, CreateTableOp
 
 from pileus.kernel.db import Json
 from pileus.migrations.tables import all_tables
@@ -28,11 +29,22 @@ def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[Fal
     return False
 
 
+def make_repeatable(_context: Any, _revision: Any, directives: list[Any]) -> None:
+    """Write revisions that go on where they were killed: MariaDB keeps each table from the moment it is made."""
+    waiting = [directive.upgrade_ops for directive in directives]
+    while waiting:
+        operation = waiting.pop()
+        waiting.extend(getattr(operation, "ops", ()))
+        if isinstance(operation, CreateTableOp | CreateIndexOp | AddColumnOp):
+            operation.if_not_exists = True
+
+
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=all_tables(),
     render_as_batch=True,
     render_item=render_item,
+    process_revision_directives=make_repeatable,
     compare_type=True,
     transaction_per_migration=False,
 )

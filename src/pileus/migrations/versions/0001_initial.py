@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("resource", Name(64), nullable=False),
         sa.Column("value", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("project_id", "user_id", "resource", name=op.f("pk_compute_user_limit")),
+        if_not_exists=True,
     )
     op.create_table(
         "flavor",
@@ -35,7 +36,7 @@ def upgrade() -> None:
         sa.Column("disk", sa.Integer(), nullable=False),
         sa.Column("ephemeral", sa.Integer(), nullable=False),
         sa.Column("swap", sa.Integer(), nullable=False),
-        sa.Column("rxtx_factor", sa.Float(precision=53), nullable=False),
+        sa.Column("rxtx_factor", sa.Double(), nullable=False),
         sa.Column("is_public", sa.Boolean(), nullable=False),
         sa.Column("extra_specs", Json(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -43,6 +44,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_flavor")),
         sa.UniqueConstraint("flavorid", name=op.f("uq_flavor_flavorid")),
         sa.UniqueConstraint("name", name=op.f("uq_flavor_name")),
+        if_not_exists=True,
     )
     op.create_table(
         "host",
@@ -61,6 +63,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_host")),
         sa.UniqueConstraint("id", name=op.f("uq_host_id")),
         sa.UniqueConstraint("name", name=op.f("uq_host_name")),
+        if_not_exists=True,
     )
     op.create_table(
         "identity_credential",
@@ -71,16 +74,22 @@ def upgrade() -> None:
         sa.Column("encrypted_blob", sa.Text(), nullable=False),
         sa.Column("extra", Json(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_credential")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("identity_credential", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_identity_credential_project_id"), ["project_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_identity_credential_user_id"), ["user_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_identity_credential_project_id"), ["project_id"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index(
+            batch_op.f("ix_identity_credential_user_id"), ["user_id"], unique=False, if_not_exists=True
+        )
 
     op.create_table(
         "identity_generation",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_generation")),
+        if_not_exists=True,
     )
     op.create_table(
         "identity_policy",
@@ -89,6 +98,7 @@ def upgrade() -> None:
         sa.Column("blob", Json(), nullable=False),
         sa.Column("extra", Json(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_policy")),
+        if_not_exists=True,
     )
     op.create_table(
         "identity_project",
@@ -108,10 +118,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["parent_id"], ["identity_project.id"], name=op.f("fk_identity_project_parent_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_project")),
         sa.UniqueConstraint("namespace", "name", name=op.f("uq_identity_project_namespace_name")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("identity_project", schema=None) as batch_op:
-        batch_op.create_index("ix_identity_project_domain_id", ["domain_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_identity_project_parent_id"), ["parent_id"], unique=False)
+        batch_op.create_index("ix_identity_project_domain_id", ["domain_id"], unique=False, if_not_exists=True)
+        batch_op.create_index(
+            batch_op.f("ix_identity_project_parent_id"), ["parent_id"], unique=False, if_not_exists=True
+        )
 
     op.create_table(
         "identity_region",
@@ -123,18 +136,24 @@ def upgrade() -> None:
             ["parent_region_id"], ["identity_region.id"], name=op.f("fk_identity_region_parent_region_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_region")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("identity_region", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_identity_region_parent_region_id"), ["parent_region_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_identity_region_parent_region_id"), ["parent_region_id"], unique=False, if_not_exists=True
+        )
 
     op.create_table(
         "identity_revocation",
         sa.Column("audit_id", Name(32), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("audit_id", name=op.f("pk_identity_revocation")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("identity_revocation", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_identity_revocation_expires_at"), ["expires_at"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_identity_revocation_expires_at"), ["expires_at"], unique=False, if_not_exists=True
+        )
 
     op.create_table(
         "identity_service",
@@ -145,9 +164,10 @@ def upgrade() -> None:
         sa.Column("enabled", sa.Boolean(), nullable=False),
         sa.Column("extra", Json(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_service")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("identity_service", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_identity_service_type"), ["type"], unique=False)
+        batch_op.create_index(batch_op.f("ix_identity_service_type"), ["type"], unique=False, if_not_exists=True)
 
     op.create_table(
         "image",
@@ -173,12 +193,13 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("uploader", Name(128), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_image")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("image", schema=None) as batch_op:
-        batch_op.create_index("ix_image_created_at", ["created_at", "id"], unique=False)
-        batch_op.create_index("ix_image_owner", ["owner", "created_at"], unique=False)
-        batch_op.create_index("ix_image_status", ["status"], unique=False)
-        batch_op.create_index("ix_image_visibility", ["visibility", "created_at"], unique=False)
+        batch_op.create_index("ix_image_created_at", ["created_at", "id"], unique=False, if_not_exists=True)
+        batch_op.create_index("ix_image_owner", ["owner", "created_at"], unique=False, if_not_exists=True)
+        batch_op.create_index("ix_image_status", ["status"], unique=False, if_not_exists=True)
+        batch_op.create_index("ix_image_visibility", ["visibility", "created_at"], unique=False, if_not_exists=True)
 
     op.create_table(
         "keypair",
@@ -191,6 +212,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_keypair")),
         sa.UniqueConstraint("user_id", "name", name=op.f("uq_keypair_user_id_name")),
+        if_not_exists=True,
     )
     op.create_table(
         "loop_state",
@@ -203,6 +225,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_loop_state")),
+        if_not_exists=True,
     )
     op.create_table(
         "metadata_sync",
@@ -213,6 +236,7 @@ def upgrade() -> None:
         sa.Column("retry_at", sa.BigInteger(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("server_id", "host", name=op.f("pk_metadata_sync")),
+        if_not_exists=True,
     )
     op.create_table(
         "network",
@@ -233,11 +257,12 @@ def upgrade() -> None:
         sa.Column("port_security_enabled", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_network")),
         sa.UniqueConstraint("segment", name=op.f("uq_network_segment")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("network", schema=None) as batch_op:
-        batch_op.create_index("ix_network_external", ["external"], unique=False)
-        batch_op.create_index("ix_network_project_id", ["project_id", "id"], unique=False)
-        batch_op.create_index("ix_network_shared", ["shared"], unique=False)
+        batch_op.create_index("ix_network_external", ["external"], unique=False, if_not_exists=True)
+        batch_op.create_index("ix_network_project_id", ["project_id", "id"], unique=False, if_not_exists=True)
+        batch_op.create_index("ix_network_shared", ["shared"], unique=False, if_not_exists=True)
 
     op.create_table(
         "network_sync",
@@ -251,6 +276,7 @@ def upgrade() -> None:
         sa.Column("retry_at", sa.BigInteger(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("host", "kind", "resource_id", name=op.f("pk_network_sync")),
+        if_not_exists=True,
     )
     op.create_table(
         "placement_allocation",
@@ -261,10 +287,13 @@ def upgrade() -> None:
         sa.Column("project_id", Uuid(), nullable=False),
         sa.Column("user_id", Name(64), nullable=False),
         sa.PrimaryKeyConstraint("consumer_id", "host", "resource_class", name=op.f("pk_placement_allocation")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("placement_allocation", schema=None) as batch_op:
-        batch_op.create_index("ix_placement_allocation_host", ["host", "resource_class"], unique=False)
-        batch_op.create_index("ix_placement_allocation_project_id", ["project_id"], unique=False)
+        batch_op.create_index(
+            "ix_placement_allocation_host", ["host", "resource_class"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index("ix_placement_allocation_project_id", ["project_id"], unique=False, if_not_exists=True)
 
     op.create_table(
         "placement_inventory",
@@ -275,6 +304,7 @@ def upgrade() -> None:
         sa.Column("allocation_ratio", sa.Float(), nullable=False),
         sa.Column("used", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("host", "resource_class", name=op.f("pk_placement_inventory")),
+        if_not_exists=True,
     )
     op.create_table(
         "quota_limit",
@@ -283,12 +313,14 @@ def upgrade() -> None:
         sa.Column("resource", Name(64), nullable=False),
         sa.Column("value", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("project_id", "service", "resource", name=op.f("pk_quota_limit")),
+        if_not_exists=True,
     )
     op.create_table(
         "quota_lock",
         sa.Column("project_id", Uuid(), nullable=False),
         sa.Column("service", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("project_id", "service", name=op.f("pk_quota_lock")),
+        if_not_exists=True,
     )
     op.create_table(
         "saga",
@@ -312,11 +344,12 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("finished_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_saga")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("saga", schema=None) as batch_op:
-        batch_op.create_index("ix_saga_finished_at", ["finished_at"], unique=False)
-        batch_op.create_index("ix_saga_lease_until", ["lease_until"], unique=False)
-        batch_op.create_index("ix_saga_resource_seq", ["resource", "seq"], unique=False)
+        batch_op.create_index("ix_saga_finished_at", ["finished_at"], unique=False, if_not_exists=True)
+        batch_op.create_index("ix_saga_lease_until", ["lease_until"], unique=False, if_not_exists=True)
+        batch_op.create_index("ix_saga_resource_seq", ["resource", "seq"], unique=False, if_not_exists=True)
 
     op.create_table(
         "security_group",
@@ -329,9 +362,10 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_security_group")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("security_group", schema=None) as batch_op:
-        batch_op.create_index("ix_security_group_project_id", ["project_id", "id"], unique=False)
+        batch_op.create_index("ix_security_group_project_id", ["project_id", "id"], unique=False, if_not_exists=True)
 
     op.create_table(
         "server",
@@ -382,23 +416,31 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_server")),
         sa.UniqueConstraint("id", name=op.f("uq_server_id")),
         sqlite_autoincrement=True,
+        if_not_exists=True,
     )
     with op.batch_alter_table("server", schema=None) as batch_op:
-        batch_op.create_index("ix_server_host", ["host", "deleted"], unique=False)
-        batch_op.create_index("ix_server_list", ["deleted", "created_at", "id"], unique=False)
-        batch_op.create_index("ix_server_project_changes", ["project_id", "updated_at"], unique=False)
-        batch_op.create_index("ix_server_project_list", ["project_id", "deleted", "created_at", "id"], unique=False)
-        batch_op.create_index("ix_server_project_quota", ["project_id", "deleted", "vcpus", "memory_mb"], unique=False)
-        batch_op.create_index("ix_server_reservation", ["reservation_id"], unique=False)
+        batch_op.create_index("ix_server_host", ["host", "deleted"], unique=False, if_not_exists=True)
+        batch_op.create_index("ix_server_list", ["deleted", "created_at", "id"], unique=False, if_not_exists=True)
+        batch_op.create_index(
+            "ix_server_project_changes", ["project_id", "updated_at"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index(
+            "ix_server_project_list", ["project_id", "deleted", "created_at", "id"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index(
+            "ix_server_project_quota", ["project_id", "deleted", "vcpus", "memory_mb"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index("ix_server_reservation", ["reservation_id"], unique=False, if_not_exists=True)
 
     op.create_table(
         "server_tag",
         sa.Column("server_id", Uuid(), nullable=False),
         sa.Column("tag", Name(80), nullable=False),
         sa.PrimaryKeyConstraint("server_id", "tag", name=op.f("pk_server_tag")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("server_tag", schema=None) as batch_op:
-        batch_op.create_index("ix_server_tag_tag", ["tag"], unique=False)
+        batch_op.create_index("ix_server_tag_tag", ["tag"], unique=False, if_not_exists=True)
 
     op.create_table(
         "default_security_group",
@@ -412,6 +454,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("project_id", name=op.f("pk_default_security_group")),
         sa.UniqueConstraint("security_group_id", name=op.f("uq_default_security_group_security_group_id")),
+        if_not_exists=True,
     )
     op.create_table(
         "flavor_access",
@@ -421,9 +464,10 @@ def upgrade() -> None:
             ["flavor"], ["flavor.number"], name=op.f("fk_flavor_access_flavor"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("flavor", "project_id", name=op.f("pk_flavor_access")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("flavor_access", schema=None) as batch_op:
-        batch_op.create_index("ix_flavor_access_project_id", ["project_id"], unique=False)
+        batch_op.create_index("ix_flavor_access_project_id", ["project_id"], unique=False, if_not_exists=True)
 
     op.create_table(
         "floating_ip",
@@ -452,12 +496,15 @@ def upgrade() -> None:
             "fixed_ip_address",
             name=op.f("uq_floating_ip_floating_network_id_port_id_fixed_ip_address"),
         ),
+        if_not_exists=True,
     )
     with op.batch_alter_table("floating_ip", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_floating_ip_floating_network_id"), ["floating_network_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_floating_ip_port_id"), ["port_id"], unique=False)
-        batch_op.create_index("ix_floating_ip_project_id", ["project_id", "id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_floating_ip_router_id"), ["router_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_floating_ip_floating_network_id"), ["floating_network_id"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index(batch_op.f("ix_floating_ip_port_id"), ["port_id"], unique=False, if_not_exists=True)
+        batch_op.create_index("ix_floating_ip_project_id", ["project_id", "id"], unique=False, if_not_exists=True)
+        batch_op.create_index(batch_op.f("ix_floating_ip_router_id"), ["router_id"], unique=False, if_not_exists=True)
 
     op.create_table(
         "identity_endpoint",
@@ -473,10 +520,15 @@ def upgrade() -> None:
             ["service_id"], ["identity_service.id"], name=op.f("fk_identity_endpoint_service_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_endpoint")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("identity_endpoint", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_identity_endpoint_region_id"), ["region_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_identity_endpoint_service_id"), ["service_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_identity_endpoint_region_id"), ["region_id"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index(
+            batch_op.f("ix_identity_endpoint_service_id"), ["service_id"], unique=False, if_not_exists=True
+        )
 
     op.create_table(
         "identity_group",
@@ -488,6 +540,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["domain_id"], ["identity_project.id"], name=op.f("fk_identity_group_domain_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_group")),
         sa.UniqueConstraint("domain_id", "name", name=op.f("uq_identity_group_domain_id_name")),
+        if_not_exists=True,
     )
     op.create_table(
         "identity_project_tag",
@@ -497,9 +550,10 @@ def upgrade() -> None:
             ["project_id"], ["identity_project.id"], name=op.f("fk_identity_project_tag_project_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("project_id", "name", name=op.f("pk_identity_project_tag")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("identity_project_tag", schema=None) as batch_op:
-        batch_op.create_index("ix_identity_project_tag_name", ["name"], unique=False)
+        batch_op.create_index("ix_identity_project_tag_name", ["name"], unique=False, if_not_exists=True)
 
     op.create_table(
         "identity_role",
@@ -513,6 +567,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["domain_id"], ["identity_project.id"], name=op.f("fk_identity_role_domain_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_role")),
         sa.UniqueConstraint("namespace", "name", name=op.f("uq_identity_role_namespace_name")),
+        if_not_exists=True,
     )
     op.create_table(
         "identity_user",
@@ -527,9 +582,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["domain_id"], ["identity_project.id"], name=op.f("fk_identity_user_domain_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_user")),
         sa.UniqueConstraint("domain_id", "name", name=op.f("uq_identity_user_domain_id_name")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("identity_user", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_identity_user_default_project_id"), ["default_project_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_identity_user_default_project_id"), ["default_project_id"], unique=False, if_not_exists=True
+        )
 
     op.create_table(
         "image_member",
@@ -540,9 +598,10 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["image_id"], ["image.id"], name=op.f("fk_image_member_image_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("image_id", "member_id", name=op.f("pk_image_member")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("image_member", schema=None) as batch_op:
-        batch_op.create_index("ix_image_member_member_id", ["member_id", "status"], unique=False)
+        batch_op.create_index("ix_image_member_member_id", ["member_id", "status"], unique=False, if_not_exists=True)
 
     op.create_table(
         "image_property",
@@ -553,6 +612,7 @@ def upgrade() -> None:
             ["image_id"], ["image.id"], name=op.f("fk_image_property_image_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("image_id", "name", name=op.f("pk_image_property")),
+        if_not_exists=True,
     )
     op.create_table(
         "image_tag",
@@ -560,9 +620,10 @@ def upgrade() -> None:
         sa.Column("tag", Name(255), nullable=False),
         sa.ForeignKeyConstraint(["image_id"], ["image.id"], name=op.f("fk_image_tag_image_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("image_id", "tag", name=op.f("pk_image_tag")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("image_tag", schema=None) as batch_op:
-        batch_op.create_index("ix_image_tag_tag", ["tag"], unique=False)
+        batch_op.create_index("ix_image_tag_tag", ["tag"], unique=False, if_not_exists=True)
 
     op.create_table(
         "port",
@@ -591,12 +652,15 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["network_id"], ["network.id"], name=op.f("fk_port_network_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_port")),
         sa.UniqueConstraint("network_id", "mac", name=op.f("uq_port_network_id_mac")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("port", schema=None) as batch_op:
-        batch_op.create_index("ix_port_device_id", ["device_id"], unique=False)
-        batch_op.create_index("ix_port_host", ["host", "network_id"], unique=False)
-        batch_op.create_index("ix_port_network_project_id", ["network_project_id", "id"], unique=False)
-        batch_op.create_index("ix_port_project_id", ["project_id", "id"], unique=False)
+        batch_op.create_index("ix_port_device_id", ["device_id"], unique=False, if_not_exists=True)
+        batch_op.create_index("ix_port_host", ["host", "network_id"], unique=False, if_not_exists=True)
+        batch_op.create_index(
+            "ix_port_network_project_id", ["network_project_id", "id"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index("ix_port_project_id", ["project_id", "id"], unique=False, if_not_exists=True)
 
     op.create_table(
         "router",
@@ -616,11 +680,14 @@ def upgrade() -> None:
         sa.Column("host", Name(255), nullable=False),
         sa.ForeignKeyConstraint(["gateway_network_id"], ["network.id"], name=op.f("fk_router_gateway_network_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_router")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("router", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_router_gateway_network_id"), ["gateway_network_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_router_host"), ["host"], unique=False)
-        batch_op.create_index("ix_router_project_id", ["project_id", "id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_router_gateway_network_id"), ["gateway_network_id"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index(batch_op.f("ix_router_host"), ["host"], unique=False, if_not_exists=True)
+        batch_op.create_index("ix_router_project_id", ["project_id", "id"], unique=False, if_not_exists=True)
 
     op.create_table(
         "saga_event",
@@ -631,6 +698,7 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["saga_id"], ["saga.id"], name=op.f("fk_saga_event_saga_id")),
         sa.PrimaryKeyConstraint("saga_id", "step", "event", name=op.f("pk_saga_event")),
+        if_not_exists=True,
     )
     op.create_table(
         "security_group_rule",
@@ -663,12 +731,20 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_security_group_rule")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("security_group_rule", schema=None) as batch_op:
-        batch_op.create_index("ix_security_group_rule_project_id", ["project_id", "id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_security_group_rule_remote_group_id"), ["remote_group_id"], unique=False)
         batch_op.create_index(
-            batch_op.f("ix_security_group_rule_security_group_id"), ["security_group_id"], unique=False
+            "ix_security_group_rule_project_id", ["project_id", "id"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index(
+            batch_op.f("ix_security_group_rule_remote_group_id"), ["remote_group_id"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index(
+            batch_op.f("ix_security_group_rule_security_group_id"),
+            ["security_group_id"],
+            unique=False,
+            if_not_exists=True,
         )
 
     op.create_table(
@@ -693,10 +769,11 @@ def upgrade() -> None:
         sa.Column("ipv6_address_mode", sa.String(length=16), nullable=True),
         sa.ForeignKeyConstraint(["network_id"], ["network.id"], name=op.f("fk_subnet_network_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_subnet")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("subnet", schema=None) as batch_op:
-        batch_op.create_index("ix_subnet_network_id", ["network_id"], unique=False)
-        batch_op.create_index("ix_subnet_project_id", ["project_id", "id"], unique=False)
+        batch_op.create_index("ix_subnet_network_id", ["network_id"], unique=False, if_not_exists=True)
+        batch_op.create_index("ix_subnet_project_id", ["project_id", "id"], unique=False, if_not_exists=True)
 
     op.create_table(
         "identity_assignment",
@@ -718,11 +795,14 @@ def upgrade() -> None:
             "inherited",
             name=op.f("pk_identity_assignment"),
         ),
+        if_not_exists=True,
     )
     with op.batch_alter_table("identity_assignment", schema=None) as batch_op:
-        batch_op.create_index("ix_identity_assignment_actor_id", ["actor_id", "target_id"], unique=False)
-        batch_op.create_index("ix_identity_assignment_role_id", ["role_id"], unique=False)
-        batch_op.create_index("ix_identity_assignment_target_id", ["target_id"], unique=False)
+        batch_op.create_index(
+            "ix_identity_assignment_actor_id", ["actor_id", "target_id"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index("ix_identity_assignment_role_id", ["role_id"], unique=False, if_not_exists=True)
+        batch_op.create_index("ix_identity_assignment_target_id", ["target_id"], unique=False, if_not_exists=True)
 
     op.create_table(
         "identity_implied_role",
@@ -741,6 +821,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("prior_role_id", "implied_role_id", name=op.f("pk_identity_implied_role")),
+        if_not_exists=True,
     )
     op.create_table(
         "identity_membership",
@@ -753,9 +834,10 @@ def upgrade() -> None:
             ["user_id"], ["identity_user.id"], name=op.f("fk_identity_membership_user_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("user_id", "group_id", name=op.f("pk_identity_membership")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("identity_membership", schema=None) as batch_op:
-        batch_op.create_index("ix_identity_membership_group_id", ["group_id"], unique=False)
+        batch_op.create_index("ix_identity_membership_group_id", ["group_id"], unique=False, if_not_exists=True)
 
     op.create_table(
         "identity_password",
@@ -767,6 +849,7 @@ def upgrade() -> None:
             ["user_id"], ["identity_user.id"], name=op.f("fk_identity_password_user_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("user_id", "created_at", name=op.f("pk_identity_password")),
+        if_not_exists=True,
     )
     op.create_table(
         "ip_allocation",
@@ -777,9 +860,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["port_id"], ["port.id"], name=op.f("fk_ip_allocation_port_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["subnet_id"], ["subnet.id"], name=op.f("fk_ip_allocation_subnet_id")),
         sa.PrimaryKeyConstraint("subnet_id", "ip", name=op.f("pk_ip_allocation")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("ip_allocation", schema=None) as batch_op:
-        batch_op.create_index("ix_ip_allocation_port_id", ["port_id"], unique=False)
+        batch_op.create_index("ix_ip_allocation_port_id", ["port_id"], unique=False, if_not_exists=True)
 
     op.create_table(
         "ip_cursor",
@@ -787,6 +871,7 @@ def upgrade() -> None:
         sa.Column("last_ip", sa.String(length=45), nullable=False),
         sa.ForeignKeyConstraint(["subnet_id"], ["subnet.id"], name=op.f("fk_ip_cursor_subnet_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("subnet_id", name=op.f("pk_ip_cursor")),
+        if_not_exists=True,
     )
     op.create_table(
         "port_security_group",
@@ -799,10 +884,14 @@ def upgrade() -> None:
             ["security_group_id"], ["security_group.id"], name=op.f("fk_port_security_group_security_group_id")
         ),
         sa.PrimaryKeyConstraint("port_id", "security_group_id", name=op.f("pk_port_security_group")),
+        if_not_exists=True,
     )
     with op.batch_alter_table("port_security_group", schema=None) as batch_op:
         batch_op.create_index(
-            batch_op.f("ix_port_security_group_security_group_id"), ["security_group_id"], unique=False
+            batch_op.f("ix_port_security_group_security_group_id"),
+            ["security_group_id"],
+            unique=False,
+            if_not_exists=True,
         )
 
     # ### end Alembic commands ###
