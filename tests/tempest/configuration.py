@@ -102,10 +102,12 @@ def _services(prepared: Prepared) -> Options:
             "hostname_fqdn_sanitization": True,
         },
         "image": {
+            # Formats that any bytes are: a test uploads random ones in each, and it is skipped altogether where it is
+            # said that formats are enforced. They are; the formats with a structure are tested in tests/image.
             "container_formats": "bare,ami,ari,aki",
-            "disk_formats": "raw,qcow2,ami,ari,aki,iso,vhd,vmdk,vdi,vhdx",
+            "disk_formats": "raw,ami,ari,aki",
         },
-        "image-feature-enabled": {"api_v2": True, "import_image": False, "image_format_enforcement": True},
+        "image-feature-enabled": {"api_v2": True, "import_image": False, "image_format_enforcement": False},
         "network": {
             "public_network_id": prepared.public_network,
             "floating_network_name": "public",

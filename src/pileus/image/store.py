@@ -2,17 +2,20 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from pileus.image.domain import Status
+from pileus.image.domain import VISIBILITIES, Status
 from pileus.image.members.store import shared_with
 from pileus.image.models import image, image_member, image_property, image_tag
 from pileus.kernel.db import Row, Tx
 from pileus.kernel.paging import Page, keyset
 
 COLUMNS: dict[str, sa.ColumnElement[Any]] = {column.name: column for column in image.c}
+_ME: sa.BindParameter[str] = sa.bindparam("me", type_=image.c.owner.type)
+_ROWS: sa.BindParameter[int] = sa.bindparam("rows", type_=sa.Integer())
 _ONE = sa.select(image).where(image.c.id == sa.bindparam("id"), image.c.status != Status.DELETED)
 
 
@@ -28,6 +31,11 @@ class Filters:
     compare: Sequence[tuple[str, str, Any]] = ()
     tags: Sequence[str] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def further(self) -> bool:
+        """Whether there is more to it than visibility and equal columns."""
+        return bool(self.within or self.compare or self.tags or self.properties)
 
 
 _OPERATORS = {
@@ -52,28 +60,36 @@ def known(tx: Tx, image_id: str) -> bool:
 
 def page(tx: Tx, filters: Filters, wanted: Page, marker: Row | None) -> Sequence[Row]:
     """A page of images and one more if there are more."""
-    statement = sa.select(image).where(*_conditions(filters))
-    return tx.all(keyset(statement, COLUMNS, wanted, None if marker is None else dict(marker._mapping)))
+    if marker is None and filters.equal.keys() == {"os_hidden"} and not filters.further:
+        scope = filters.visible_to is None, filters.visibility, tuple(filters.member_status)
+        statement = _plain_page(scope, filters.equal["os_hidden"], wanted.sort)
+    else:
+        conditions = _conditions(filters)
+        after = None if marker is None else dict(marker._mapping)
+        statement = keyset(sa.select(image).where(*conditions), COLUMNS, wanted, after).limit(_ROWS)
+    me = {} if filters.visible_to is None else {"me": filters.visible_to}
+    return tx.all(statement, {"rows": wanted.limit + 1, **me})
+
+
+@lru_cache(256)
+def _plain_page(
+    scope: tuple[bool, str | None, tuple[str, ...]], os_hidden: bool, sort: tuple[tuple[str, str], ...]
+) -> sa.Select[Any]:
+    """The first page of what most ask for: building a statement costs as much as running it."""
+    everything, visibility, member_status = scope
+    visible_to = None if everything else ""
+    filters = Filters(visible_to, visibility, member_status, equal={"os_hidden": os_hidden})
+    return keyset(sa.select(image).where(*_conditions(filters)), COLUMNS, Page(0, sort=sort), None).limit(_ROWS)
 
 
 def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
+    """The WHERE terms, over the parameter `me` where not everything is seen."""
     conditions: list[sa.ColumnElement[bool]] = [image.c.status != Status.DELETED]
     if filters.visible_to is not None:
-        own = image.c.owner == filters.visible_to
-        received = shared_with(filters.visible_to, filters.member_status)
-        shared = sa.and_(image.c.visibility == "shared", image.c.id.in_(received))
-        match filters.visibility:
-            case None:
-                conditions.append(sa.or_(image.c.visibility == "public", own, shared))
-            case "all":
-                conditions.append(sa.or_(image.c.visibility.in_(("public", "community")), own, shared))
-            case "shared":
-                conditions.append(sa.or_(own, shared))
-            case "private":
-                conditions.append(own)
+        conditions.append(_seen(filters))
     elif filters.visibility is None:
         conditions.append(image.c.visibility != "community")
-    if filters.visibility not in (None, "all"):
+    elif filters.visibility != "all":
         conditions.append(image.c.visibility == filters.visibility)
     conditions += [COLUMNS[name] == value for name, value in filters.equal.items()]
     conditions += [COLUMNS[name].in_(values) for name, values in filters.within.items()]
@@ -86,6 +102,28 @@ def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
         )
         conditions.append(image.c.id.in_(having))
     return conditions
+
+
+def _seen(filters: Filters) -> sa.ColumnElement[bool]:
+    """What a project sees of the images of the wanted visibility: its own, what it received, what is for all."""
+    own = image.c.owner == _ME
+    received = sa.and_(_only("shared"), image.c.id.in_(shared_with(_ME, filters.member_status)))
+    match filters.visibility:
+        case None:
+            return sa.or_(image.c.visibility == "public", own, received)
+        case "all":
+            return sa.or_(image.c.visibility.in_(("public", "community")), own, received)
+        case "shared":
+            return sa.or_(sa.and_(own, _only("shared")), received)
+        case "private":
+            return sa.and_(own, _only("private"))
+        case visibility:
+            return image.c.visibility == visibility
+
+
+def _only(visibility: str) -> sa.ColumnElement[bool]:
+    """Written so that no database looks there first: most images of a cloud are private or shared."""
+    return image.c.visibility.not_in([other for other in VISIBILITIES if other != visibility])
 
 
 def insert(tx: Tx, values: Mapping[str, Any]) -> None:

@@ -46,7 +46,7 @@ def delete(tx: Tx, image_id: str, member_id: str) -> bool:
     return tx.changed(sa.delete(image_member).where(_is(image_id, member_id))) == 1
 
 
-def shared_with(member_id: str, statuses: Sequence[str]) -> sa.Select[tuple[str]]:
+def shared_with(member_id: sa.ColumnElement[str], statuses: Sequence[str]) -> sa.Select[tuple[str]]:
     """The ids of the images that a project is a member of, with one of the statuses."""
     return sa.select(image_member.c.image_id).where(
         image_member.c.member_id == member_id, image_member.c.status.in_(statuses)
