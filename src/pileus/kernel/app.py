@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 
 from pileus.kernel.auth import Actor, Authenticator
-from pileus.kernel.db import Database, is_retryable, is_unavailable
+from pileus.kernel.db import Database, is_retryable, is_unavailable, is_unstorable
 from pileus.kernel.errors import (
     BadRequest,
     Conflict,
@@ -82,8 +82,7 @@ class Dispatcher:
         version: Version | None = None
         with bound(**context):
             try:
-                if service.exact_paths and req.env["PATH_INFO"].endswith("/"):
-                    raise NotFound("The resource could not be found.")  # Falcon has taken the slash off req.path
+                _require_exact(service, req)
                 caller = self._caller(resource, req)
                 if service.microversions is not None:
                     version = service.microversions.negotiate(req.get_header)
@@ -122,8 +121,10 @@ class Dispatcher:
 
     @staticmethod
     def _all_public(resource: _Resource, method: str) -> bool:
-        routes = resource.routes.get(method) or resource.routes.get("GET" if method == "HEAD" else method) or ()
-        return bool(routes) and all(route.rule == PUBLIC for route in routes)
+        routes = resource.routes.get(method) or resource.routes.get("GET" if method == "HEAD" else method)
+        if routes is None:  # a method that is not there is nobody's secret where all that are there are public
+            routes = tuple(route for others in resource.routes.values() for route in others)
+        return all(route.rule == PUBLIC for route in routes)
 
     def _route(self, resource: _Resource, req: falcon.Request, version: Version | None) -> tuple[Route[Any], bytes]:
         candidates = resource.choose(req.method, version)
@@ -191,6 +192,11 @@ class Dispatcher:
             resp.set_header("Allow", error.details["allow"])
 
 
+def _require_exact(service: Service[Any], req: falcon.Request) -> None:
+    if service.exact_paths and req.env["PATH_INFO"].endswith("/"):  # Falcon has taken the slash off req.path
+        raise NotFound("The resource could not be found.")
+
+
 def _require_authorized(route: Route[Any], call: Call) -> None:
     if not call.authorized:
         raise RuntimeError(f"{route.method} {route.path} answered without having checked {route.rule}")
@@ -207,7 +213,7 @@ def known_error(err: Exception) -> PileusError | None:
         return Unavailable("All database connections are busy. Try again.")
     if isinstance(err, sa.exc.DBAPIError) and (is_retryable(err) or is_unavailable(err)):
         return Unavailable("The database does not answer. Try again.")
-    if isinstance(err, sa.exc.DataError):
+    if isinstance(err, sa.exc.DBAPIError) and is_unstorable(err):
         return BadRequest("A value is too long, or holds a character that cannot be stored.")
     if isinstance(err, falcon.HTTPError):
         return _from_falcon(err)

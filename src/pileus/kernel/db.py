@@ -224,6 +224,7 @@ class Database:
 _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03"})  # PostgreSQL: serialisation, deadlock, lock timeout
 _UNAVAILABLE_SQLSTATES = ("08", "53", "57P")  # PostgreSQL: connection, resources, shutting down or starting
 _UNAVAILABLE_MYSQL = frozenset({1021, 1040, 1053, 2002, 2003, 2006, 2013})  # full, busy, shut down, unreachable
+_MYSQL_MIXED_COLLATIONS = 1267  # an identifier, which is ASCII, compared with a text that is not
 _UNAVAILABLE_SQLITE = frozenset({"unable to open database file", "database or disk is full", "disk I/O error"})
 _RETRYABLE_MYSQL = frozenset({1205, 1213, 1020})  # lock wait timeout, deadlock, record changed since last read
 
@@ -251,6 +252,12 @@ def is_unavailable(err: sa.exc.DBAPIError) -> bool:
     if hasattr(cause, "sqlstate"):  # psycopg: none if there was no server to give one
         return not sqlstate or sqlstate.startswith(_UNAVAILABLE_SQLSTATES)
     return bool(arguments) and (arguments[0] in _UNAVAILABLE_MYSQL or str(arguments[0]) in _UNAVAILABLE_SQLITE)
+
+
+def is_unstorable(err: sa.exc.DBAPIError) -> bool:
+    """Whether a value that the database was given could never be in the column that it was for."""
+    arguments: tuple[object, ...] = getattr(err.orig, "args", ())
+    return isinstance(err, sa.exc.DataError) or (bool(arguments) and arguments[0] == _MYSQL_MIXED_COLLATIONS)
 
 
 def is_duplicate(err: sa.exc.IntegrityError) -> bool:

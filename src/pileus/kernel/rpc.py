@@ -102,7 +102,7 @@ class Agents:
 
 def _answer(host: str, status: int, data: bytes) -> dict[str, Any]:
     try:
-        decoded = msgspec.json.decode(data) if data else {}
+        decoded = msgspec.json.decode(data) if data or status == 200 else {}  # a whole answer is never empty
     except MALFORMED_JSON as err:
         raise AgentUnreachable(f"The agent of host {host} answered something that is not JSON.") from err
     if status >= 400:
