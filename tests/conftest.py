@@ -3,8 +3,6 @@
 `database` runs a test on SQLite, PostgreSQL and MariaDB; `sqlite` on SQLite alone. Either is empty and has all tables.
 """
 
-import importlib
-import pkgutil
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +10,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-import pileus
-from pileus.kernel.db import Database, DatabaseSettings, metadata
+from pileus.kernel.db import Database, DatabaseSettings
 from pileus.kernel.log import LogSettings, configure
+from pileus.migrations import tables
 from tests.databases import STARTERS, DatabaseServer
 from tests.real_things import require
 
@@ -30,15 +28,7 @@ def _logging() -> None:
 @pytest.fixture(scope="session")
 def all_tables() -> sa.MetaData:
     """The metadata with every table of every package in it."""
-    for module in pkgutil.walk_packages(pileus.__path__, "pileus."):
-        if module.name.rsplit(".", 1)[-1] in ("models", "quota") or module.name.startswith(
-            ("pileus.kernel.saga", "pileus.kernel.loops")
-        ):
-            try:
-                importlib.import_module(module.name)
-            except ImportError as err:  # DEVELOPMENT-ONLY
-                print("not importable yet", module.name, err)
-    return metadata
+    return tables.all_tables()
 
 
 @pytest.fixture(scope="session")
