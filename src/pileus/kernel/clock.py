@@ -6,6 +6,7 @@ Instants are integers: microseconds since the epoch, UTC. They compare, store an
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 MICROSECONDS = 1_000_000
@@ -64,12 +65,20 @@ class FakeClock:
             self._now += int(seconds * MICROSECONDS)
 
 
+@lru_cache(maxsize=64)
+def _date(days: int) -> str:
+    """The date so many days after the epoch. Lists of servers show thousands of instants on a few dates."""
+    return (_EPOCH + timedelta(days=days)).strftime("%Y-%m-%d")
+
+
 def iso(instant: int | None) -> str | None:
     """`2026-11-21T10:00:00Z`: the form of Nova, Glance and Neutron (whole seconds)."""
     if instant is None:
         return None
-    t = time.gmtime(instant // MICROSECONDS)
-    return f"{t[0]:04d}-{t[1]:02d}-{t[2]:02d}T{t[3]:02d}:{t[4]:02d}:{t[5]:02d}Z"
+    days, second = divmod(instant // MICROSECONDS, 86400)
+    minute, second = divmod(second, 60)
+    hour, minute = divmod(minute, 60)
+    return f"{_date(days)}T{hour:02d}:{minute:02d}:{second:02d}Z"
 
 
 def iso_micro(instant: int | None) -> str | None:
