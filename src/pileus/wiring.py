@@ -12,11 +12,13 @@ from pileus.compute import api as compute_api
 from pileus.compute.api import ComputeApi
 from pileus.compute.availability_zones.service import AvailabilityZones
 from pileus.compute.flavors.service import Flavors
+from pileus.compute.floating_ips.service import FloatingIps
 from pileus.compute.hypervisors.service import Hypervisors
 from pileus.compute.keypairs.service import Keypairs
 from pileus.compute.metadata_sync.loops import metadata_loop
 from pileus.compute.metadata_sync.service import METADATA_LOOP, MetadataSync
 from pileus.compute.quotas.service import Quotas
+from pileus.compute.security_groups.service import SecurityGroups
 from pileus.compute.servers.sagas import SAGAS as SERVER_SAGAS
 from pileus.compute.servers.service import Neighbours
 from pileus.compute.service import Compute
@@ -126,8 +128,27 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
         agents=agents,
     )
     compute = Compute.build(settings.compute, neighbours, sagas, clock, metadata_sync)
+    api = _compute_api(settings, clock, hosts, placement, networks, compute, flavors, keypairs, quotas)
+    return Cloud(
+        settings, clock, db, nudges, policy, sagas, agents, identity, images, networks, placement, scheduler, hosts,
+        compute, api,
+    )  # fmt: skip
+
+
+def _compute_api(
+    settings: Settings,
+    clock: Clock,
+    hosts: Hosts,
+    placement: Placement,
+    networks: Networks,
+    compute: Compute,
+    flavors: Flavors,
+    keypairs: Keypairs,
+    quotas: Quotas,
+) -> ComputeApi:
+    """What the compute API's routes act on."""
     services = ComputeServices(hosts, placement, clock)
-    api = ComputeApi(
+    return ComputeApi(
         servers=compute.servers,
         flavors=flavors,
         keypairs=keypairs,
@@ -135,11 +156,10 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
         hypervisors=Hypervisors(settings.compute, hosts, placement, clock),
         services=services,
         availability_zones=AvailabilityZones(settings.compute, services),
+        security_groups=SecurityGroups(networks),
+        floating_ips=FloatingIps(networks, compute.servers),
+        networks=networks,
     )
-    return Cloud(
-        settings, clock, db, nudges, policy, sagas, agents, identity, images, networks, placement, scheduler, hosts,
-        compute, api,
-    )  # fmt: skip
 
 
 def make_policy(settings: Settings) -> Policy:

@@ -10,6 +10,9 @@ from pileus.compute.extensions.routes import ROUTES as EXTENSIONS
 from pileus.compute.flavors.policy import RULES as FLAVORS_RULES
 from pileus.compute.flavors.routes import ROUTES as FLAVORS
 from pileus.compute.flavors.service import Flavors
+from pileus.compute.floating_ips.policy import RULES as FLOATING_IPS_RULES
+from pileus.compute.floating_ips.routes import ROUTES as FLOATING_IPS
+from pileus.compute.floating_ips.service import FloatingIps
 from pileus.compute.hypervisors.policy import RULES as HYPERVISORS_RULES
 from pileus.compute.hypervisors.routes import ROUTES as HYPERVISORS
 from pileus.compute.hypervisors.service import Hypervisors
@@ -23,14 +26,20 @@ from pileus.compute.quotas.policy import RULES as QUOTAS_RULES
 from pileus.compute.quotas.routes import ROUTES as QUOTAS
 from pileus.compute.quotas.service import Quotas
 from pileus.compute.routes import bound, make_legacy_service, make_service
+from pileus.compute.security_groups.policy import RULES as SECURITY_GROUPS_RULES
+from pileus.compute.security_groups.routes import ROUTES as SECURITY_GROUPS
+from pileus.compute.security_groups.service import SecurityGroups
 from pileus.compute.servers.policy import RULES as SERVERS_RULES
 from pileus.compute.servers.routes import ROUTES as SERVERS
 from pileus.compute.servers.service import Servers
 from pileus.compute.services.policy import RULES as SERVICES_RULES
 from pileus.compute.services.routes import ROUTES as SERVICES
 from pileus.compute.services.service import ComputeServices
+from pileus.compute.tenant_networks.policy import RULES as NETWORKS_RULES
+from pileus.compute.tenant_networks.routes import ROUTES as NETWORKS
 from pileus.kernel.http import Service
 from pileus.kernel.policy import Rule
+from pileus.network.service import Networks
 
 RULES: tuple[Rule, ...] = (
     *BASE,
@@ -43,6 +52,9 @@ RULES: tuple[Rule, ...] = (
     *SERVICES_RULES,
     *AVAILABILITY_ZONES_RULES,
     *EXTENSIONS_RULES,
+    *SECURITY_GROUPS_RULES,
+    *FLOATING_IPS_RULES,
+    *NETWORKS_RULES,
 )
 
 
@@ -57,6 +69,9 @@ class ComputeApi:
     hypervisors: Hypervisors
     services: ComputeServices
     availability_zones: AvailabilityZones
+    security_groups: SecurityGroups
+    floating_ips: FloatingIps
+    networks: Networks
 
 
 def make_services(api: ComputeApi) -> tuple[Service[None], ...]:
@@ -71,5 +86,8 @@ def make_services(api: ComputeApi) -> tuple[Service[None], ...]:
         bound(SERVICES, api.services),
         bound(AVAILABILITY_ZONES, api.availability_zones),
         bound(EXTENSIONS, None),
+        bound(SECURITY_GROUPS, api.security_groups),
+        bound(FLOATING_IPS, api.floating_ips),
+        bound(NETWORKS, api.networks),
     )
     return make_service(*tables), make_legacy_service(*tables)

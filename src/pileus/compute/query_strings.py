@@ -33,3 +33,12 @@ def number(call: Call, name: str, refusal: str) -> int | None:
         return int(text)
     except ValueError as err:
         raise BadRequest(refusal) from err
+
+
+def part_of_list(call: Call) -> slice:
+    """The part of a list that `offset` and `limit` ask for, which the oldest lists of compute have."""
+    offset = number(call, "offset", "offset param must be an integer") or 0
+    limit = number(call, "limit", "limit param must be an integer")
+    if offset < 0 or (limit is not None and limit < 0):
+        raise BadRequest(f"{'offset' if offset < 0 else 'limit'} param must be positive")
+    return slice(offset, None if not limit else offset + limit)

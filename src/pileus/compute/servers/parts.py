@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pileus.compute.security_groups.service import remote_names
+from pileus.compute.security_groups.views import render_group
 from pileus.compute.servers import domain, schemas
 from pileus.compute.servers.actions import load
 from pileus.compute.servers.domain import Server
 from pileus.compute.servers.policy import ACTION_EVENT_DETAILS, ACTION_EVENTS
 from pileus.compute.servers.service import Servers
-from pileus.compute.servers.views import ACTION_VIEW, addresses, render_event, render_group, render_interface
+from pileus.compute.servers.views import ACTION_VIEW, addresses, render_event, render_interface
 from pileus.kernel.clock import parse_iso
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, NotFound
@@ -164,7 +166,9 @@ def delete_tags(call: Call, svc: Servers) -> None:
 def list_groups(call: Call, svc: Servers) -> dict[str, Any]:
     with call.read() as tx:
         server = load(call, svc, tx)
-        return {"security_groups": [render_group(group) for group in svc.groups(tx, call.actor, server)]}
+        groups = svc.groups(tx, call.actor, server)
+        names = remote_names(tx, svc.neighbours.networks.security_groups, call.actor, groups)
+    return {"security_groups": [render_group(group, names) for group in groups]}
 
 
 def list_interfaces(call: Call, svc: Servers) -> dict[str, Any]:

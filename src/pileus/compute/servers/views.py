@@ -16,7 +16,7 @@ from pileus.kernel.clock import iso, iso_micro
 from pileus.kernel.fields import Field, View
 from pileus.kernel.saga import Action, ActionEvent
 from pileus.kernel.versions import Version
-from pileus.network.domain import PortInfo, SecurityGroup, SecurityGroupRule
+from pileus.network.domain import PortInfo
 
 May = Callable[[str], bool]
 
@@ -257,31 +257,6 @@ def render_interface(port: PortInfo, version: Version | None) -> dict[str, Any]:
     if version is not None and version >= Version(2, 70):
         document["tag"] = None
     return document
-
-
-def render_group(group: SecurityGroup) -> dict[str, Any]:
-    """A security group in Nova's form, which knows only what comes in."""
-    return {
-        "id": group.id,
-        "name": group.name,
-        "description": group.description,
-        "tenant_id": group.project_id,
-        "rules": [_group_rule(rule) for rule in group.rules if rule.direction == "ingress"],
-    }
-
-
-def _group_rule(rule: SecurityGroupRule) -> dict[str, Any]:
-    anywhere = "::/0" if rule.ethertype == "IPv6" else "0.0.0.0/0"
-    prefix = rule.remote_ip_prefix or (None if rule.remote_group_id else anywhere)
-    return {
-        "id": rule.id,
-        "parent_group_id": rule.security_group_id,
-        "ip_protocol": rule.protocol,
-        "from_port": rule.port_range_min,
-        "to_port": rule.port_range_max,
-        "ip_range": {"cidr": prefix} if prefix else {},
-        "group": {"name": rule.remote_group_id, "tenant_id": rule.project_id} if rule.remote_group_id else {},
-    }
 
 
 ACTION_VIEW = View(
