@@ -194,6 +194,7 @@ class _Answers(BaseHTTPRequestHandler):
     images: dict[str, bytes] = {}  # noqa: RUF012 - set by the fixture
     heard: list[tuple[str, str | None, bytes]] = []  # noqa: RUF012
     status = 204
+    stall: Event | None = None  # after the first MiB, the rest of an image is waited for in vain
 
     def do_GET(self) -> None:
         data = self.images.get(self.path.split("/")[-2])
@@ -201,6 +202,11 @@ class _Answers(BaseHTTPRequestHandler):
         self.send_response(404 if data is None else 206 if start else 200)
         self.send_header("Content-Length", str(len((data or b"")[start:])))
         self.end_headers()
+        if self.stall is not None and data is not None:
+            self.wfile.write(data[: 1 << 20])
+            self.stall.wait(10)
+            self.close_connection = True
+            return
         self.wfile.write((data or b"")[start:])
 
     def do_POST(self) -> None:
@@ -248,12 +254,16 @@ def test_a_download_that_is_broken_off_disturbs_nothing_after_it(
     served: tuple[ControlPlane, type[_Answers]],
 ) -> None:
     control, answers = served
-    for _ in range(3):
+    for stall in (None, Event()):
+        answers.stall = stall
         chunks = control.image("i1")
         assert next(chunks)
         chunks.close()  # type: ignore[attr-defined]  # it is a generator
         control.power({SERVER: PowerState.RUNNING})
-    assert len(answers.heard) == 3
+        if stall is not None:
+            stall.set()
+    assert len(answers.heard) == 2
+    answers.stall = None
     assert b"".join(control.image("i1")) == answers.images["i1"]
 
 
