@@ -11,7 +11,8 @@ from pileus.kernel.app import Dispatcher, make_app
 from pileus.kernel.http import Service
 from pileus.kernel.rpc import host_secret
 from pileus.network import routes as network_routes
-from pileus.wiring import Cloud
+from pileus.settings import Settings
+from pileus.wiring import Cloud, build, cloud_secret
 
 ENDPOINTS = {
     "identity": "/identity/v3",
@@ -38,3 +39,9 @@ def make_api(cloud: Cloud, secret: str) -> Any:
     """The application. `secret`: the cloud's own."""
     dispatcher = Dispatcher(cloud.db, cloud.policy, cloud.identity, cloud.settings.site.public_url)
     return make_app(dispatcher, services(cloud, secret))
+
+
+def make_wsgi_app(settings: Settings) -> Any:
+    """The application of an API process that was just forked."""
+    secret = cloud_secret(settings)
+    return make_api(build(settings, secret), secret)

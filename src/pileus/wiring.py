@@ -5,7 +5,6 @@ Each process builds its own `Cloud` after it was forked; database connections an
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pileus.agent.api import Inventory, PowerState
 from pileus.compute import api as compute_api
@@ -45,6 +44,7 @@ from pileus.network.service import Networks
 from pileus.placement.service import Placement
 from pileus.scheduler.service import Scheduler
 from pileus.settings import Settings
+from pileus.supervisor.credentials import load_or_create
 
 RULES: tuple[Rule, ...] = (
     *identity_policy.RULES,
@@ -201,17 +201,9 @@ class ConductorProcess:
 
 def make_conductor(settings: Settings) -> ConductorProcess:
     """The conductor of a process that was just forked."""
-    return ConductorProcess(build(settings, _cloud_secret(settings)))
+    return ConductorProcess(build(settings, cloud_secret(settings)))
 
 
-def make_wsgi_app(settings: Settings) -> Any:
-    """The application that answers all public services and the agents."""
-    from pileus.api import make_api  # noqa: PLC0415 - conductors do not load the routes
-
-    return make_api(build(settings, _cloud_secret(settings)), _cloud_secret(settings))
-
-
-def _cloud_secret(settings: Settings) -> str:
-    from pileus.supervisor.credentials import load_or_create  # noqa: PLC0415
-
+def cloud_secret(settings: Settings) -> str:
+    """The cloud's own secret, from which the hosts' are derived."""
     return load_or_create(settings.site.state_dir).host_secret

@@ -13,7 +13,7 @@ from typing import Any
 class Parts:
     """`module:attribute` of each part, with the arguments that it is called with."""
 
-    app: str = "pileus.wiring:make_wsgi_app"  # (settings) -> WSGI application
+    app: str = "pileus.api:make_wsgi_app"  # (settings) -> WSGI application
     conductor: str = "pileus.wiring:make_conductor"  # (settings) -> object with run() and stop()
     agent: str = "pileus.agent.main:run"  # (settings), returns after SIGTERM
     migrate: str = "pileus.migrations:upgrade"  # (database settings)
