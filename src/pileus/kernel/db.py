@@ -147,6 +147,7 @@ class Database:
         url = make_url(settings.url)
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._gate: _WriterGate | None = None
+        self._idle: list[sa.Connection] = []  # SQLite's, kept checked out of the pool
         if self.is_sqlite:
             if not url.database:
                 raise ValueError("an in-memory SQLite database cannot be shared by threads; give a file")
@@ -173,13 +174,19 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Tx]:
         """A transaction for reading. On SQLite all its reads see one snapshot."""
-        with self.engine.connect() as connection:
-            if self.is_sqlite:
-                connection.exec_driver_sql("BEGIN")
-            try:
+        if self._gate is None:
+            with self.engine.connect() as connection:
                 yield Tx(connection)
-            finally:
-                connection.rollback()
+            return
+        connection = self._checked_out()
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute("BEGIN")
+        try:
+            yield Tx(connection)
+        finally:
+            connection.rollback()
+            driver.rollback()  # nothing was read: then SQLAlchemy knows of no transaction
+            self._idle.append(connection)
 
     @contextmanager
     def write(self) -> Iterator[Tx]:
@@ -190,7 +197,8 @@ class Database:
                 with connection.begin():
                     yield tx
         else:
-            with self._gate.held(), self.engine.connect() as connection:
+            with self._gate.held():
+                connection = self._checked_out()
                 tx = Tx(connection)
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 try:
@@ -198,8 +206,18 @@ class Database:
                     connection.commit()
                 except BaseException:
                     connection.rollback()
+                    self._idle.append(connection)
                     raise
+                self._idle.append(connection)
         tx._committed()
+
+    def _checked_out(self) -> sa.Connection:
+        """A connection to SQLite: the one used last, whose caches are warm. One whose transaction failed to end is not
+        given back, and so closed."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self.engine.connect()
 
     def transact(self, work: Callable[[Tx], T], attempts: int = 5) -> T:
         """Run `work` in a write transaction, again if the database broke it off (deadlock, serialisation).
@@ -218,6 +236,8 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
+        while self._idle:
+            self._idle.pop().close()
         self.engine.dispose()
 
 

@@ -189,7 +189,9 @@ class Plugging:
 
 # --- what servers have ------------------------------------------------------------------------------------------
 
-_SERVER_PORTS = (
+_SERVERS: sa.BindParameter[Any] = sa.bindparam("servers", expanding=True)
+_SERVER: sa.BindParameter[Any] = sa.bindparam("servers", type_=sa.String())
+_PORTS = (
     sa.select(
         models.port.c.device_id,
         models.port.c.id,
@@ -220,31 +222,34 @@ _SERVER_PORTS = (
             models.floating_ip.c.fixed_ip_address == models.ip_allocation.c.ip,
         ),
     )
-    .where(
-        models.port.c.device_id.in_(sa.bindparam("servers", expanding=True)),
-        models.port.c.device_owner.like(f"{COMPUTE_OWNER_PREFIX}%"),
-    )
+    .where(models.port.c.device_owner.like(f"{COMPUTE_OWNER_PREFIX}%"))
     .order_by(models.port.c.created_at, models.port.c.id, models.ip_allocation.c.position)
 )
-_SERVER_GROUPS = (
+_GROUPS = (
     sa.select(models.port_security_group.c.port_id, models.security_group.c.id, models.security_group.c.name)
     .join(models.security_group, models.security_group.c.id == models.port_security_group.c.security_group_id)
     .join(models.port, models.port.c.id == models.port_security_group.c.port_id)
-    .where(models.port.c.device_id.in_(sa.bindparam("servers", expanding=True)))
     .order_by(models.security_group.c.name, models.security_group.c.id)
 )
+_PORTS_OF_ONE, _GROUPS_OF_ONE = (query.where(models.port.c.device_id == _SERVER) for query in (_PORTS, _GROUPS))
+_PORTS_OF_ALL, _GROUPS_OF_ALL = (query.where(models.port.c.device_id.in_(_SERVERS)) for query in (_PORTS, _GROUPS))
 
 
 def server_ports(tx: Tx, server_ids: Sequence[str]) -> dict[str, list[PortInfo]]:
     """The ports of servers, in the order in which they got them: two queries for any number of servers."""
     if not server_ids:
         return {}
-    servers = {"servers": list(server_ids)}
+    if len(server_ids) == 1:
+        of_groups, of_ports = _GROUPS_OF_ONE, _PORTS_OF_ONE
+        servers: dict[str, Any] = {"servers": server_ids[0]}
+    else:
+        of_groups, of_ports = _GROUPS_OF_ALL, _PORTS_OF_ALL
+        servers = {"servers": list(server_ids)}
     groups: dict[str, list[SecurityGroupRef]] = {}
-    for row in tx.all(_SERVER_GROUPS, servers):
+    for row in tx.all(of_groups, servers):
         groups.setdefault(row.port_id, []).append(SecurityGroupRef(row.id, row.name))
     by_port: dict[str, list[Row]] = {}
-    for row in tx.all(_SERVER_PORTS, servers):
+    for row in tx.all(of_ports, servers):
         by_port.setdefault(row.id, []).append(row)
     found: dict[str, list[PortInfo]] = {}
     for port_id, its_rows in by_port.items():
