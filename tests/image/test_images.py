@@ -382,6 +382,9 @@ def test_filters(api_everywhere: Api) -> None:
         "colour=blue": ["a,b"],
         "colour=green": [],
         "min_ram=64": ["a"],
+        "size=2048": ["a"],
+        "size=2047": [],
+        "virtual_size=2048": ["a"],
         "size_min=2048": ["a"],
         "size_max=2047": [],
         "protected=true": ["a,b"],
@@ -397,7 +400,8 @@ def test_filters(api_everywhere: Api) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=x", "limit=-1", "size_min=x", "size_min=-1", "created_at=yesterday", "sort_key=password", "sort_dir=up",
+    ["limit=x", "limit=-1", "size_min=x", "size_min=-1", "size=9223372036854775808", "size=9" + "9" * 5000,
+     "created_at=yesterday", "sort_key=password", "sort_dir=up",
      "sort=name:up", "sort=name&sort_key=name", "visibility=secret", "os_hidden=maybe"],
 )  # fmt: skip
 def test_bad_queries(api: Api, query: str) -> None:

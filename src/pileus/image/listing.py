@@ -25,8 +25,11 @@ DEFAULT_SORT = (("created_at", "desc"), ("id", "desc"))
 _LISTS = frozenset({"id", "name", "status", "container_format", "disk_format"})  # may be given as in:a,b
 _EQUAL = frozenset({"owner", "checksum", "os_hash_algo", "os_hash_value"})
 _FLAGS = frozenset({"protected", "os_hidden"})
-_NUMBERS = {"size_min": ("size", "gte"), "size_max": ("size", "lte"), "min_ram": ("min_ram", "eq"),
-            "min_disk": ("min_disk", "eq")}  # fmt: skip
+_NUMBERS = {name: (name, "eq") for name in ("size", "virtual_size", "min_ram", "min_disk")} | {
+    "size_min": ("size", "gte"),
+    "size_max": ("size", "lte"),
+}
+_LARGEST = (1 << 63) - 1
 _TIMES = frozenset({"created_at", "updated_at"})
 _PAGING = frozenset({"limit", "marker", "sort", "sort_key", "sort_dir", "member_status"})
 _COMPARISONS = frozenset({"gt", "gte", "lt", "lte", "eq", "neq"})
@@ -103,8 +106,8 @@ def _number(name: str, value: str) -> int:
         number = int(value)
     except ValueError as err:
         raise BadRequest(f"{name} must be an integer, not '{value}'.") from err
-    if number < 0:
-        raise BadRequest(f"{name} must not be negative.")
+    if not 0 <= number <= _LARGEST:
+        raise BadRequest(f"{name} must not be negative, or larger than {_LARGEST}.")
     return number
 
 
