@@ -1,7 +1,6 @@
 # Pileus: `make up` starts a cloud on this machine, `make test` runs all tests.
 
 PYTHON_FILES = src tests bench
-BENCHMARKS = $(sort $(wildcard bench/*.py))
 T ?=
 
 .PHONY: help install install-test up down test lint tempest bench
@@ -40,7 +39,4 @@ tempest: install-test
 	.venv/bin/python -m tests.tempest.run $(if $(T),'$(T)')
 
 bench: install-test
-	@set -e; for program in $(if $(T),bench/$(T).py,$(BENCHMARKS)); do \
-		echo "== $$program"; \
-		.venv/bin/python $$program; \
-	done
+	@.venv/bin/python -m bench $(T)
