@@ -1,14 +1,16 @@
 """Servers' lives across all services: request at one end, host at the other, and what is left afterwards."""
 
 import math
+import time
 from collections.abc import Callable
 
 import pytest
 
 from pileus.agent.api import PowerState
 from pileus.agent.errors import AgentError, ImageUnusable, NoSpace
+from pileus.kernel.clock import SystemClock
 from tests.whole.conftest import Scene, scene
-from tests.world import World
+from tests.world import World, wait_until
 
 
 def test_a_server_gets_everything_and_leaves_nothing(anywhere: Scene) -> None:
@@ -240,3 +242,31 @@ def test_an_agent_that_died_finds_everything_again(here: Scene) -> None:
     here.alice.delete(server_id)
     here.world.run()
     assert here.nothing_left()
+
+
+@pytest.mark.parametrize("action", [("os-stop", None), ("reboot", {"type": "SOFT"})])
+def test_a_deletion_does_not_wait_for_a_guest_that_takes_its_time(
+    make_world: Callable[..., World], action: tuple[str, object]
+) -> None:
+    there = scene(make_world(clock=SystemClock()))
+    there.world.report()
+    server_id = there.active()
+    there.world.machine.hypervisor.deafen(server_id)
+    there.world.start_conductor()
+    began = time.monotonic()
+    there.alice.act(server_id, *action)
+    wait_until(lambda: _acts_on(there, server_id))
+    there.alice.delete(server_id)
+    wait_until(lambda: there.alice.gone(server_id))
+    assert time.monotonic() - began < 30  # of the 60 s that the guest may take
+    there.world.stop_conductor()
+    there.world.run()
+    assert there.nothing_left()
+
+
+def _acts_on(there: Scene, server_id: str) -> bool:
+    """Whether something is being done with the server on its host."""
+    path = f"/compute/v2.1/servers/{server_id}/os-instance-actions"
+    request_id = there.alice.ok("GET", path)["instanceActions"][0]["request_id"]
+    events = there.world.admin.ok("GET", f"{path}/{request_id}")["instanceAction"]["events"]
+    return bool(events)

@@ -5,6 +5,7 @@ control plane asked for it, by an agent that was restarted since.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -22,7 +23,8 @@ TapOf = Callable[[str], str | None]
 
 
 class Guests:
-    """Makes, powers and removes guests. One request at a time for each guest."""
+    """Makes, powers and removes guests. One request at a time for each guest; only who cuts its power waits for nobody,
+    so that a guest which takes its time to shut down does not keep them."""
 
     def __init__(self, hypervisor: Hypervisor, disks: Disks, journal: Journal, tap_of: TapOf) -> None:
         self._hypervisor = hypervisor
@@ -40,12 +42,15 @@ class Guests:
 
     def ensure_none(self, server_id: str) -> None:
         """Make the guest not exist; its disks stay."""
+        self._cut(server_id)
         with self._locks.held(server_id):
             self._hypervisor.ensure_no_guest(server_id)
             self._journal.forget("guests", server_id)
 
     def power(self, server_id: str, action: PowerAction) -> PowerState:
         """Change the guest's power; answer its state afterwards. NotHere if there is no such guest."""
+        if action.action == "stop" and action.timeout == 0:
+            self._cut(server_id)
         with self._locks.held(server_id):
             spec = self._journal.get("guests", server_id, GuestSpec)
             if spec is None:
@@ -75,6 +80,11 @@ class Guests:
             return self._hypervisor.console_log(server_id, lines)
         except GuestNotFound as err:
             raise NotHere(f"there is no guest {server_id} on this host") from err
+
+    def _cut(self, server_id: str) -> None:
+        """Cut the guest's power whatever is done with it: a stop that waits for the guest then ends at once."""
+        with suppress(GuestNotFound):
+            self._hypervisor.stop(server_id, 0)
 
     def _change(self, spec: GuestSpec, action: PowerAction) -> None:
         match action.action:

@@ -92,6 +92,18 @@ class Conformance:
         driver.stop(plan.spec.id, 0.3)
         assert driver.power_state(plan.spec.id) is PowerState.SHUTDOWN
 
+    def test_a_cut_ends_a_stop_that_waits(self, driver: Hypervisor, host_dir: Path) -> None:
+        plan = plan_of(host_dir)
+        driver.ensure_guest(plan)
+        began = time.monotonic()
+        waiting = threading.Thread(target=driver.stop, args=(plan.spec.id, 60.0), daemon=True)
+        waiting.start()
+        driver.stop(plan.spec.id, 0)
+        waiting.join(DEADLINE)
+        assert not waiting.is_alive()
+        assert time.monotonic() - began < DEADLINE
+        assert driver.power_state(plan.spec.id) is PowerState.SHUTDOWN
+
     @pytest.mark.parametrize("kind", ["soft", "hard"])
     def test_a_reboot_ends_running(self, driver: Hypervisor, host_dir: Path, kind: str) -> None:
         plan = plan_of(host_dir)

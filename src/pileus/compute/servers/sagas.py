@@ -6,6 +6,8 @@ at last the guest. Where a host refuses, everything is undone and the server is 
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import Any
 
 import msgspec
@@ -26,10 +28,11 @@ from pileus.scheduler.domain import HostRequest
 CREATE_AGAIN = "server.create.again"
 REMOVE_ORPHAN = "server.remove_orphan"
 _FINAL_REFUSALS = frozenset({"image-unusable", "invalid"})
+_LOOK = 0.1  # seconds between looks whether a guest that is shutting down is being deleted
 _CALL = 60.0  # seconds for calls that change little
 _SLOW_CALL = 900.0  # seconds for calls that may fetch and convert an image
-_DISKS = Retry(deadline=1800.0, attempts=3, longest=2.0)
-_GUEST = Retry(deadline=300.0, attempts=3, longest=2.0)
+_DISKS = Retry(deadline=1800.0, attempts=8, longest=2.0)  # 4 to 7 s of pauses: an agent that was killed is back by then
+_GUEST = Retry(deadline=300.0, attempts=8, longest=2.0)
 _CLAIM = Retry(deadline=30.0, first=0.01, longest=0.5)
 _RESCHEDULED = frozenset({"AgentRefused", "AgentUnreachable"})
 
@@ -375,8 +378,20 @@ def _restore(ctx: Ctx, host: str) -> None:
 def _power(ctx: Ctx, host: str, action: str) -> Json:
     timeout = _servers(ctx).settings.shutdown_timeout
     body = msgspec.convert({"action": action, "timeout": timeout}, PowerAction)
-    answer = _call(ctx, host, "POST", f"/guests/{ctx.resource}/power", body, timeout + _CALL)
+    path = f"/guests/{ctx.resource}/power"
+    with ThreadPoolExecutor(1, thread_name_prefix="power") as pool:
+        asked = pool.submit(copy_context().run, _call, ctx, host, "POST", path, body, timeout + _CALL)
+        while not wait([asked], timeout=_LOOK).done:
+            if ctx.cancelled and _is_deleted(ctx):
+                _call(ctx, host, "POST", path, PowerAction(action="stop", timeout=0))
+                break
+        answer = asked.result()
     return {"power_state": answer.get("power_state")}
+
+
+def _is_deleted(ctx: Ctx) -> bool:
+    """Whether a deletion waits for this operation: then the guest need not be given time to shut down."""
+    return _server(ctx).task_state == Task.DELETING
 
 
 def _host_of(ctx: Ctx) -> str:

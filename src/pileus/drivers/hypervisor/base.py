@@ -3,7 +3,7 @@
 Every verb describes an end and is safe to repeat, also by another process after the first was killed in the midst
 of it. A driver keeps no state of its own that the hypervisor does not: a new driver object finds all guests of its
 site as the last one left them. Verbs may be called from several threads; the caller sees to it that one guest has
-one change at a time.
+one change at a time. Only a `stop` with a timeout of 0 may come at any time.
 """
 
 from collections.abc import Callable, Mapping
@@ -120,7 +120,7 @@ class Hypervisor(Protocol):
     def stop(self, guest_id: str, timeout: float) -> None:
         """Make the guest not run: it gets `timeout` seconds to shut down by itself. GuestNotFound.
 
-        With a timeout of 0 its power is cut at once.
+        With a timeout of 0 its power is cut at once, and another `stop` that is waiting for the guest returns.
         """
         ...
 

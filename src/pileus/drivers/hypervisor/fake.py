@@ -20,6 +20,7 @@ from pileus.drivers.hypervisor.base import (
 )
 from pileus.kernel.clock import Clock
 
+_POLL_SECONDS = 0.05
 _DISK_BUSES = ("virtio", "scsi", "sata", "ide")
 
 
@@ -130,10 +131,12 @@ class FakeHypervisor:
         self._tell(guest_id, PowerState.RUNNING)
 
     def stop(self, guest_id: str, timeout: float) -> None:
-        if self._known(guest_id).state is not PowerState.RUNNING:
-            return
-        self._clock.sleep(timeout if guest_id in self._deaf else min(self._latency, timeout))
-        self.end(guest_id)
+        left = timeout if guest_id in self._deaf else min(self._latency, timeout)
+        while left > 0 and self._runs(guest_id):
+            self._clock.sleep(min(left, _POLL_SECONDS))
+            left -= _POLL_SECONDS
+        if self._runs(guest_id):
+            self.end(guest_id)
 
     def reboot(self, guest_id: str, kind: Literal["soft", "hard"], timeout: float) -> None:
         self.stop(guest_id, timeout if kind == "soft" else 0)
@@ -182,6 +185,9 @@ class FakeHypervisor:
     def boots_of(self, guest_id: str) -> int:
         """How many times the guest was started."""
         return self._known(guest_id).boots
+
+    def _runs(self, guest_id: str) -> bool:
+        return self._known(guest_id).state is PowerState.RUNNING
 
     def _known(self, guest_id: str) -> _Guest:
         with self._lock:
