@@ -115,7 +115,9 @@ def test_the_rule_sees_what_it_should() -> None:
     assert not _breaks(module("agent.main"), "pileus.drivers.network.fake")
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if not m.name.startswith(REVISIONS)], ids=lambda module: module.name or "pileus")
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if not m.name.startswith(REVISIONS)], ids=lambda module: module.name or "pileus"
+)
 def test_rooms_stay_small(module: Module) -> None:
     source = module.path.read_text()
     assert source.count("\n") <= MAX_FILE

@@ -21,7 +21,8 @@ BASE = {
 ATOMS = [
     "role:admin", "role:member", "role:Reader", "rule:context_is_admin", "rule:owner", "rule:admin_or_owner",
     "rule:unknown", "project_id:%(project_id)s", "user_id:%(user_id)s", "user_id:%(target.user.id)s", "@", "!",
-    "'public':%(visibility)s", "True:%(shared)s", "None:%(domain)s", "system_scope:all", "role:%(wanted)s", "is_admin:True", "project_id:p1",
+    "'public':%(visibility)s", "True:%(shared)s", "None:%(domain)s", "system_scope:all", "role:%(wanted)s",
+    "is_admin:True", "project_id:p1",
 ]  # fmt: skip
 
 

@@ -44,7 +44,7 @@ SYNC_LOOP = "network-sync"
 
 
 class Networks:
-    """Neutron's part of the cloud. `on_servers_changed` hears of servers whose addresses, groups or networks changed."""
+    """Neutron's part of the cloud. `on_servers_changed` hears of servers whose addresses, groups or networks change."""
 
     def __init__(
         self,
