@@ -423,6 +423,14 @@ class World:
         assert answer.status_code < 300, answer.text
         return answer
 
+    def give_password(self, host: str, server_id: str, password: str) -> int:
+        """Let a guest give its metadata service a password to keep; the status of the answer."""
+        return self.client.simulate_post(
+            f"/agent/v1/hosts/{host}/servers/{server_id}/password",
+            json={"password": password},
+            headers={HOST_SECRET_HEADER: self._secret(host)},
+        ).status_code
+
     def _fetch_for(self, host: str) -> Callable[[str], Iterator[bytes]]:
         def fetch(image_id: str) -> Iterator[bytes]:
             yield self._to_control_plane("GET", host, f"images/{image_id}/data").content

@@ -25,7 +25,12 @@ ENDPOINTS = {
 
 def services(cloud: Cloud, secret: str) -> tuple[Service[Any], ...]:
     """Every service with its route table."""
-    agent_api = AgentApi(cloud.hosts, cloud.images.open, lambda host: host_secret(secret, host))
+    agent_api = AgentApi(
+        hosts=cloud.hosts,
+        open_image=cloud.images.open,
+        secret_of=lambda host: host_secret(secret, host),
+        keep_password=cloud.compute.servers.keep_password,
+    )
     return (
         identity_routes.make_service(cloud.identity),
         image_routes.make_service(cloud.images),

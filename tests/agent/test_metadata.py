@@ -40,7 +40,7 @@ def meta_data(spec: MetadataSpec = METADATA, version: str = "latest") -> dict[st
 def test_the_openstack_tree_is_novas() -> None:
     assert lines("/openstack") == set(OPENSTACK_VERSIONS)
     assert lines("/openstack/latest") == lines("/openstack/latest/") == {
-        "meta_data.json", "network_data.json", "user_data", "vendor_data.json", "vendor_data2.json",
+        "meta_data.json", "network_data.json", "password", "user_data", "vendor_data.json", "vendor_data2.json",
     }  # fmt: skip
     assert lines("/openstack/latest", BARE) == lines("/openstack/latest") - {"user_data"}
 
@@ -107,7 +107,7 @@ def test_the_ec2_tree() -> None:
         "/nope", "/openstack/2999-01-01", "/openstack/latest/nope", "/openstack/latest/meta_data.json/deeper",
         "/latest/nope", "/latest/meta-data/nope", "/latest/meta-data/hostname/deeper",
         "/latest/meta-data/public-keys/1",
-        "/../etc/passwd", "/openstack/../../etc/passwd", "/openstack/latest/password",
+        "/../etc/passwd", "/openstack/../../etc/passwd", "/openstack/latest/password/deeper",
     ],
 )  # fmt: skip
 def test_what_is_not_there(path: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from pileus.agent import metadata_server
 from pileus.agent.api import MetadataAddress, MetadataSpec, NetworkSpec
+from pileus.agent.errors import ControlPlaneSilent
 from pileus.agent.host import Host
 from pileus.agent.journal import Journal
 from pileus.agent.metadata_server import MetadataServer, MetadataStore
@@ -73,9 +74,30 @@ def store(tmp_path: Path) -> MetadataStore:
     return store
 
 
+class Kept:
+    """The control plane, as far as it keeps passwords."""
+
+    def __init__(self) -> None:
+        self.passwords: dict[str, str] = {}
+        self.silent = False
+
+    def __call__(self, server_id: str, password: str) -> int:
+        if self.silent:
+            raise ControlPlaneSilent("nobody there")
+        if server_id in self.passwords:
+            return 409
+        self.passwords[server_id] = password
+        return 204
+
+
 @pytest.fixture
-def server(store: MetadataStore, namespaces: Namespaces) -> Iterator[MetadataServer]:
-    server = MetadataServer(store, namespaces.listen)
+def kept() -> Kept:
+    return Kept()
+
+
+@pytest.fixture
+def server(store: MetadataStore, namespaces: Namespaces, kept: Kept) -> Iterator[MetadataServer]:
+    server = MetadataServer(store, namespaces.listen, kept)
     server.start()
     server.attend([endpoint("n1"), endpoint("n2")])
     yield server
@@ -238,3 +260,59 @@ def test_two_changes_at_once_both_count(boot: Callable[[], Host]) -> None:
         slow.result(10)
         quick.result(10)
     assert attended.networks == {first.id, second.id}
+
+
+_PASSWORD = "/openstack/2013-10-17/password"
+
+
+def _post(namespaces: Namespaces, source: str, body: bytes, path: str = _PASSWORD) -> int:
+    connection = HTTPConnection("127.0.0.1", namespaces.ports["ns-n1"], 10, source_address=(source, 0))
+    connection.request("POST", path, body)
+    return connection.getresponse().status
+
+
+@pytest.mark.usefixtures("server")
+def test_a_guest_gives_its_password_to_keep_once(namespaces: Namespaces, kept: Kept) -> None:
+    assert _post(namespaces, "127.0.0.11", b"x" * 1020) == 200
+    assert _post(namespaces, "127.0.0.11", b"another") == 409
+    assert kept.passwords == {"one": "x" * 1020}
+
+
+@pytest.mark.usefixtures("server")
+def test_a_password_that_comes_in_pieces(namespaces: Namespaces, kept: Kept) -> None:
+    with namespaces.connect("n1", "127.0.0.12") as connection:
+        connection.sendall(f"POST {_PASSWORD} HTTP/1.0\r\nContent-Length: 6\r\n\r\nabc".encode())
+        connection.sendall(b"def")
+        assert b" 200 " in connection.recv(64)
+    assert kept.passwords == {"two": "abcdef"}
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    ("source", "path", "body", "status"),
+    [
+        ("127.0.0.11", _PASSWORD, b"x" * 1021, 400),
+        ("127.0.0.11", _PASSWORD, "\xfc".encode(), 400),
+        ("127.0.0.11", "/openstack/latest/meta_data.json", b"x", 404),
+        ("127.0.0.11", "/openstack/1999-01-01/password", b"x", 404),
+        ("127.0.0.99", _PASSWORD, b"x", 404),
+    ],
+)
+def test_nothing_else_can_be_written(
+    namespaces: Namespaces, kept: Kept, source: str, path: str, body: bytes, status: int
+) -> None:
+    assert _post(namespaces, source, body, path) == status
+    assert kept.passwords == {}
+
+
+@pytest.mark.usefixtures("server")
+def test_a_password_that_cannot_be_kept_now(namespaces: Namespaces, kept: Kept) -> None:
+    kept.silent = True
+    assert _post(namespaces, "127.0.0.11", b"x") == 503
+
+
+@pytest.mark.usefixtures("server")
+def test_a_guest_reads_the_password_it_gave(namespaces: Namespaces, store: MetadataStore) -> None:
+    assert namespaces.ask("n1", "127.0.0.11", _PASSWORD).read() == b""
+    store.put(msgspec.structs.replace(spec_of("one", "n1", "127.0.0.11"), password="secret"))
+    assert namespaces.ask("n1", "127.0.0.11", _PASSWORD).read() == b"secret"

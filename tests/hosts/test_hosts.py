@@ -38,6 +38,10 @@ INVENTORY = Inventory(
 REPORT = HostReport(address="unix:///a", inventory=INVENTORY, power={"s1": PowerState.RUNNING}, booted_at=5)
 
 
+def _keep_no_password(_tx: Tx, _host: str, server_id: str, _password: str) -> None:
+    raise NotFound(f"Instance {server_id} could not be found.")
+
+
 @dataclass
 class Registry:
     """Hosts, and everything that they told their listeners."""
@@ -205,7 +209,7 @@ class Agent:
 
             return ImageData(len(data), read)
 
-        api = AgentApi(registry.hosts, open_image, lambda host: f"secret of {host}")
+        api = AgentApi(registry.hosts, open_image, lambda host: f"secret of {host}", _keep_no_password)
         app = make_app(Dispatcher(registry.db, Policy(()), Nobody()), [make_service(api)])
         self._client = falcon.testing.TestClient(app)
 

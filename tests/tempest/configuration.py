@@ -100,6 +100,7 @@ def _services(prepared: Prepared) -> Options:
             "enable_instance_password": True,
             "personality": False,
             "hostname_fqdn_sanitization": True,
+            "dhcp_domain": "",
         },
         "image": {
             # Formats that any bytes are: a test uploads random ones in each, and it is skipped altogether where it is

@@ -3,6 +3,7 @@
 import pytest
 
 from pileus.agent.api import MetadataSpec
+from pileus.kernel.ids import new_uuid
 from tests.whole.conftest import Scene
 
 
@@ -110,3 +111,20 @@ def test_a_deleted_server_is_forgotten_with_its_floating_ip(here: Scene) -> None
     here.world.run()
     assert here.world.machine.host.state().metadata == ()
     assert here.world.audit() == []
+
+
+def test_a_password_that_the_guest_gave_to_keep(here: Scene) -> None:
+    server_id = here.active()
+    path = f"/compute/v2.1/servers/{server_id}/os-server-password"
+    assert here.alice.ok("GET", path) == {"password": ""}
+    assert here.world.give_password("h1", server_id, "encrypted") == 204
+    assert here.world.give_password("h1", server_id, "another") == 409
+    assert here.world.give_password("h1", new_uuid(), "another") == 404
+    here.world.run()
+    assert here.alice.ok("GET", path) == {"password": "encrypted"}
+    assert told(here, server_id).password == "encrypted"
+    assert here.world.member("bob").refused("GET", path)[0] == 404
+    assert here.alice.call("DELETE", path).status_code == 204
+    here.world.run()
+    assert (here.alice.ok("GET", path), told(here, server_id).password) == ({"password": ""}, "")
+    assert here.world.give_password("h1", server_id, "another") == 204

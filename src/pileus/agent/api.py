@@ -280,6 +280,7 @@ class MetadataSpec(Spec, frozen=True):
     reservation_id: str = ""
     public_ipv4: str | None = None  # the floating IP address of the first port that has one
     admin_pass: str | None = None
+    password: str = ""  # what the guest has posted: a password encrypted with the server's key
     metadata: dict[str, str] = {}
     public_keys: dict[str, str] = {}  # name -> OpenSSH public key line
     user_data: str | None = None  # base64
@@ -321,6 +322,12 @@ class PowerReport(Spec, frozen=True):
     """Guests that changed their power state by themselves."""
 
     states: dict[str, PowerState]
+
+
+class ServerPassword(Spec, frozen=True):
+    """What a guest gave its metadata service to keep: its password, encrypted with the public key of its server."""
+
+    password: str
 
 
 class HostState(Spec, frozen=True):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 import urllib3
 
-from pileus.agent.api import HostReport, PowerReport, PowerState
+from pileus.agent.api import HostReport, PowerReport, PowerState, ServerPassword
 from pileus.agent.errors import ControlPlaneSilent, ImageUnusable
 from pileus.kernel.rpc import HOST_SECRET_HEADER
 
@@ -28,6 +28,11 @@ class ControlPlane:
     def power(self, states: Mapping[str, PowerState]) -> None:
         """Say that guests changed their power state by themselves."""
         self._post("power", PowerReport(states=dict(states)))
+
+    def password(self, server_id: str, password: str) -> int:
+        """Have a guest's password kept; the status of the answer: 409 if one is kept already, 404 if the server is not
+        on this host any more. ControlPlaneSilent if nobody heard."""
+        return self._send(f"servers/{server_id}/password", ServerPassword(password=password))
 
     def image(self, image_id: str, start: int = 0) -> Iterator[bytes]:
         """The bytes of an image from `start` on, as they arrive."""
@@ -54,6 +59,11 @@ class ControlPlane:
             raise ControlPlaneSilent(f"image {image_id}: {err}") from err
 
     def _post(self, what: str, body: msgspec.Struct) -> None:
+        status = self._send(what, body)
+        if status >= 300:
+            raise ControlPlaneSilent(f"{what}: the control plane answered {status}")
+
+    def _send(self, what: str, body: msgspec.Struct) -> int:
         try:
             response = self._pool.request(
                 "POST",
@@ -63,5 +73,4 @@ class ControlPlane:
             )
         except (urllib3.exceptions.HTTPError, OSError) as err:
             raise ControlPlaneSilent(f"{what}: {type(err).__name__}") from err
-        if response.status >= 300:
-            raise ControlPlaneSilent(f"{what}: the control plane answered {response.status}")
+        return response.status

@@ -85,7 +85,7 @@ def run(settings: Settings) -> None:
     if agent.network == "linux":
         from pileus.drivers.network.linux.namespaces import listen_in  # noqa: PLC0415
 
-        host.metadata_server = MetadataServer(host.metadata, listen_in)
+        host.metadata_server = MetadataServer(host.metadata, listen_in, control.password)
         host.metadata_server.start()
         host.attend()
     host.tidy()

@@ -25,6 +25,8 @@ OPENSTACK_VERSIONS = (
     "2020-10-14",
     "latest",
 )
+KEPT_FILE = "password"
+"""A file that only the service has, no config drive: guests may write it, once."""
 EC2_VERSIONS = ("1.0", "2007-01-19", "2008-02-01", "2008-09-01", "2009-04-04", "latest")
 
 
@@ -38,8 +40,6 @@ def openstack_files(spec: MetadataSpec) -> dict[str, bytes]:
     }
     if spec.user_data is not None:
         files["user_data"] = base64.b64decode(spec.user_data)
-    if spec.admin_pass is not None:
-        files["password"] = b""
     return files
 
 
@@ -117,12 +117,18 @@ def answer(spec: MetadataSpec, path: str) -> tuple[bytes, str] | None:
     return None
 
 
+def is_password(path: str) -> bool:
+    """Whether a path is that of the file that guests may write."""
+    parts = [part for part in path.split("?", 1)[0].split("/") if part]
+    return len(parts) == 3 and parts[0] == "openstack" and parts[1] in OPENSTACK_VERSIONS and parts[2] == KEPT_FILE
+
+
 def _openstack(spec: MetadataSpec, parts: list[str]) -> tuple[bytes, str] | None:
     if not parts:
         return _listing(OPENSTACK_VERSIONS)
     if parts[0] not in OPENSTACK_VERSIONS:
         return None
-    files = openstack_files(spec)
+    files = openstack_files(spec) | {KEPT_FILE: spec.password.encode()}
     if len(parts) == 1:
         return _listing(sorted(files))
     if len(parts) > 2 or parts[1] not in files:

@@ -19,8 +19,9 @@ from typing import Any
 import structlog
 
 from pileus.agent.api import MetadataSpec
+from pileus.agent.errors import ControlPlaneSilent
 from pileus.agent.journal import Journal
-from pileus.agent.metadata import answer
+from pileus.agent.metadata import answer, is_password
 from pileus.drivers.network.base import MetadataEndpoint
 
 log = structlog.get_logger("pileus.agent.metadata")
@@ -32,7 +33,10 @@ ANSWERERS = 32
 MOST_FOR_ONE = 4  # requests of one guest that are answered at a time: more would take others' turns
 MAX_HEAD = 16 << 10
 
+MAX_PASSWORD = 1020  # bytes, as in Nova
+
 Listen = Callable[[str, str, int], socket.socket]
+KeepPassword = Callable[[str, str], int]
 
 
 class MetadataStore:
@@ -97,9 +101,11 @@ class MetadataStore:
 class MetadataServer:
     """Listens in all namespaces that the network driver names."""
 
-    def __init__(self, store: MetadataStore, listen: Listen) -> None:
-        """`listen(namespace, address, port)` opens a listening socket inside a namespace."""
+    def __init__(self, store: MetadataStore, listen: Listen, keep_password: KeepPassword) -> None:
+        """`listen(namespace, address, port)` opens a listening socket inside a namespace. `keep_password(server id,
+        password)` has it kept and gives the status to answer."""
         self._store = store
+        self._keep_password = keep_password
         self._listen = listen
         self._selector = selectors.DefaultSelector()
         self._lock = threading.Lock()
@@ -188,7 +194,8 @@ class MetadataServer:
         source = guest[-1]
         try:
             with connection:
-                _Handler(connection, _head(connection), source, self._store.asked_from(networks, source))
+                spec = self._store.asked_from(networks, source)
+                _Handler(connection, _head(connection), source, spec, self._keep_password)
         except OSError as err:
             log.debug("a guest broke off its request", source=source, reason=str(err))
         except Exception:
@@ -223,7 +230,15 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "Pileus"
     sys_version = ""
 
-    def __init__(self, connection: socket.socket, head: bytes, source: str, spec: MetadataSpec | None) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        head: bytes,
+        source: str,
+        spec: MetadataSpec | None,
+        keep_password: KeepPassword,
+    ) -> None:
+        self._keep_password = keep_password
         self._head = head
         self._source = source
         self._spec = spec
@@ -247,6 +262,42 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        """Keep the password of the server that asks: nothing else can be written."""
+        if self._spec is None or not is_password(self.path):
+            self.send_error(404)
+            return
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or int(length) > MAX_PASSWORD:
+            self.send_error(400)
+            return
+        try:
+            status = self._keep_password(self._spec.server_id, self._body(int(length)).decode("ascii"))
+        except UnicodeDecodeError:
+            status = 400
+        except ControlPlaneSilent as err:
+            log.warning("a password could not be kept", server=self._spec.server_id, reason=str(err))
+            status = 503
+        if status >= 300:
+            self.send_error(status)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _body(self, length: int) -> bytes:
+        """As much of the body as came with the head, and the rest. TimeoutError if that does not come."""
+        body = self.rfile.read(length)
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while len(body) < length and time.monotonic() < deadline:
+            received = self.connection.recv(length - len(body))
+            if not received:
+                break
+            body += received
+        if len(body) < length:
+            raise TimeoutError("the request does not end")
+        return body
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
         """Requests are logged with the server that made them, at DEBUG."""

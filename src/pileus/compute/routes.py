@@ -31,6 +31,7 @@ def make_service(*tables: tuple[Route[None], ...]) -> Service[None]:
         routes=tuple(route for table in tables for route in table),
         impl=None,
         error_shape=error_shape,
+        exact_paths=True,
         microversions=MICROVERSIONS,
         request_id_headers=("X-Openstack-Request-Id", "X-Compute-Request-Id"),
         documents=DOCUMENTS,

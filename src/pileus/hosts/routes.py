@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from pileus.agent.api import HostReport, PowerReport
+from pileus.agent.api import HostReport, PowerReport, ServerPassword
 from pileus.hosts.service import Hosts
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, Forbidden, PileusError, RangeNotSatisfiable
@@ -40,11 +40,13 @@ class ImageData(Protocol):
 
 @dataclass(frozen=True)
 class AgentApi:
-    """What the routes act on. `open_image` finds an image's data whoever owns it; `secret_of` a host's secret."""
+    """What the routes act on. `open_image` finds an image's data whoever owns it; `secret_of` a host's secret;
+    `keep_password(tx, host, server id, password)` keeps what a guest of the host gave."""
 
     hosts: Hosts
     open_image: Callable[[Tx, str], ImageData]
     secret_of: Callable[[str], str]
+    keep_password: Callable[[Tx, str, str, str], None]
 
 
 def report(call: Call, api: AgentApi) -> None:
@@ -59,6 +61,13 @@ def power(call: Call, api: AgentApi) -> None:
     host = _authenticated(call, api)
     said = _decode(call, PowerReport)
     call.transact(lambda tx: api.hosts.power(tx, host, said.states))
+
+
+def password(call: Call, api: AgentApi) -> None:
+    """Keep the password that a guest gave its metadata service."""
+    host = _authenticated(call, api)
+    said = _decode(call, ServerPassword)
+    call.transact(lambda tx: api.keep_password(tx, host, call.params["server_id"], said.password))
 
 
 def image_data(call: Call, api: AgentApi) -> Reply:
@@ -110,6 +119,7 @@ def _error(error: PileusError, status: int) -> tuple[dict[str, Any], str]:
 ROUTES: tuple[Route[AgentApi], ...] = (
     Route("POST", "/hosts/{host}/report", report, PUBLIC, status=204, raw=True),
     Route("POST", "/hosts/{host}/power", power, PUBLIC, status=204, raw=True),
+    Route("POST", "/hosts/{host}/servers/{server_id}/password", password, PUBLIC, status=204, raw=True),
     Route("GET", "/hosts/{host}/images/{image_id}/data", image_data, PUBLIC),
 )
 

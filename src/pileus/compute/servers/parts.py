@@ -160,6 +160,18 @@ def delete_tags(call: Call, svc: Servers) -> None:
     call.transact(lambda tx: svc.set_tags(tx, call.actor, load(call, svc, tx), ()))
 
 
+# --- the guest's password -----------------------------------------------------------------------------------
+
+
+def show_password(call: Call, svc: Servers) -> dict[str, Any]:
+    with call.read() as tx:
+        return {"password": svc.password(tx, load(call, svc, tx))}
+
+
+def clear_password(call: Call, svc: Servers) -> None:
+    call.transact(lambda tx: svc.clear_password(tx, load(call, svc, tx)))
+
+
 # --- ports and their groups ---------------------------------------------------------------------------------
 
 
@@ -263,6 +275,14 @@ PARTS: tuple[Route[Servers], ...] = (
     Route("PUT", "/servers/{server_id}/tags/{tag}", add_tag, f"{_TAGS}:update", status=201, since="2.26"),
     Route("DELETE", "/servers/{server_id}/tags/{tag}", delete_tag, f"{_TAGS}:delete", status=204, since="2.26"),
     Route("GET", "/servers/{server_id}/os-security-groups", list_groups, "os_compute_api:os-security-groups:list"),
+    Route("GET", "/servers/{server_id}/os-server-password", show_password, "os_compute_api:os-server-password:show"),
+    Route(
+        "DELETE",
+        "/servers/{server_id}/os-server-password",
+        clear_password,
+        "os_compute_api:os-server-password:clear",
+        status=204,
+    ),
     Route("GET", "/servers/{server_id}/os-interface", list_interfaces, "os_compute_api:os-attach-interfaces:list"),
     Route(
         "GET", "/servers/{server_id}/os-interface/{port_id}", show_interface, "os_compute_api:os-attach-interfaces:show"

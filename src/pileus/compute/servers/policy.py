@@ -29,6 +29,7 @@ _READ = (
     ("os_compute_api:os-security-groups:list", "List a server's security groups."),
     ("os_compute_api:os-attach-interfaces:list", "List a server's ports."),
     ("os_compute_api:os-attach-interfaces:show", "Show a port of a server."),
+    ("os_compute_api:os-server-password:show", "Show the encrypted password that a server's guest gave to keep."),
     ("os_compute_api:os-instance-actions:list", "List the actions on a server."),
     ("os_compute_api:os-instance-actions:show", "Show an action on a server."),
 )
@@ -48,6 +49,7 @@ _CHANGE = (
     ("os_compute_api:os-lock-server:unlock", "Unlock a server."),
     ("os_compute_api:os-security-groups:add", "Add a security group to a server."),
     ("os_compute_api:os-security-groups:remove", "Remove a security group from a server."),
+    ("os_compute_api:os-server-password:clear", "Forget the encrypted password that a server's guest gave to keep."),
     ("os_compute_api:server-metadata:create", "Create or update metadata items of a server."),
     ("os_compute_api:server-metadata:update_all", "Replace a server's metadata."),
     ("os_compute_api:server-metadata:update", "Set a metadata item of a server."),

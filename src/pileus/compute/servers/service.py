@@ -244,6 +244,25 @@ class Servers:
         """Say that a server is in `state` and that nothing is being done with it."""
         self._change(tx, server, {"vm_state": state, "task_state": None, "fault": None})
 
+    def password(self, tx: Tx, server: Server) -> str:
+        """The password that the guest gave its metadata service, encrypted with the server's key; or nothing."""
+        return store.password_of(tx, server.id)
+
+    def clear_password(self, tx: Tx, server: Server) -> None:
+        """Forget the guest's password; it may then give another."""
+        self._change(tx, server, {"password": None})
+        self.metadata_sync.changed(tx, [server.id])
+
+    def keep_password(self, tx: Tx, host: str, server_id: str, password: str) -> None:
+        """Keep the password of a guest of `host`. NotFound if it is none, Conflict if a password is kept already."""
+        server = store.get(tx, server_id, lock=True)
+        if server is None or server.deleted or server.host != host:
+            raise _not_found(server_id)
+        if store.password_of(tx, server_id):
+            raise Conflict("The server's password is set already.")
+        self._change(tx, server, {"password": password})
+        self.metadata_sync.changed(tx, [server_id])
+
     def add_group(self, tx: Tx, actor: Actor, server: Server, name: str) -> None:
         """Add a security group (by name or id) to all ports of a server."""
         self._change_groups(tx, actor, server, name, lambda ids, group: [*ids, group] if group not in ids else ids)
@@ -324,7 +343,8 @@ class Servers:
         boot, user_data = store.boot_of(tx, server.id)
         ports = self.ports(tx, [server.id]).get(server.id, [])
         data = self.neighbours.networks.network_data(tx, server.id) if ports else {}
-        return specs.metadata_spec(server, boot, user_data, ports, data, admin_pass)
+        spec = specs.metadata_spec(server, boot, user_data, ports, data, admin_pass)
+        return msgspec.structs.replace(spec, password=store.password_of(tx, server.id))
 
     def _act(
         self,

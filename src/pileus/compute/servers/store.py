@@ -19,6 +19,7 @@ _SELECT = sa.select(*_SHOWN)
 _BY_ID = _SELECT.where(_c.id == sa.bindparam("id"))
 _BY_ID_LOCKED = _BY_ID.with_for_update()
 _BOOT = sa.select(_c.boot, _c.user_data).where(_c.id == sa.bindparam("id"))
+_PASSWORD = sa.select(_c.password).where(_c.id == sa.bindparam("id"))
 _USER_DATA = sa.select(_c.id, _c.user_data).where(_c.id.in_(sa.bindparam("ids", expanding=True)))
 _ON_HOST = _SELECT.where(_c.host == sa.bindparam("the_host"), _c.deleted == 0)
 _KNOWN = sa.select(_c.id, _c.host, _c.deleted, _c.vm_state, _c.task_state).where(
@@ -103,6 +104,11 @@ def boot_of(tx: Tx, server_id: str) -> tuple[Boot, str | None]:
     if row is None:
         raise KeyError(server_id)
     return row.boot, row.user_data
+
+
+def password_of(tx: Tx, server_id: str) -> str:
+    """What the guest gave to keep; empty if it gave nothing."""
+    return str(tx.scalar(_PASSWORD, {"id": server_id}) or "")
 
 
 def user_data(tx: Tx, server_ids: Sequence[str]) -> dict[str, str | None]:

@@ -409,6 +409,7 @@ def upgrade() -> None:
             nullable=True,
         ),
         sa.Column("boot", Json(), nullable=False),
+        sa.Column("password", sa.Text(), nullable=True),
         sa.Column("vcpus", sa.Integer(), nullable=False),
         sa.Column("memory_mb", sa.Integer(), nullable=False),
         sa.Column("flavorid", Name(255), nullable=False),
