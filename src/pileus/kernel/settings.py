@@ -40,7 +40,7 @@ class ApiSettings:
 
     host: str = setting("127.0.0.1", "the address to listen on; 0.0.0.0 is every IPv4 address, :: every address")
     port: int = setting(8990, "the TCP port to listen on", minimum=1, maximum=65535)
-    workers: int = setting(0, "processes that answer. 0: one for each core, at most 4", minimum=0, maximum=64)
+    workers: int = setting(0, "processes that answer. 0: one for two cores, at most 4", minimum=0, maximum=64)
     threads: int = setting(
         24,
         "requests that one process works on at a time; further ones wait. An upload or a download takes one"
