@@ -39,7 +39,7 @@ def listen(settings: ApiSettings) -> socket.socket:
 def worker_count(settings: ApiSettings) -> int:
     """How many worker processes the settings ask for on this machine.
 
-    Left to us, half of the cores: the conductor, the agent and the guests need the others, and each worker costs 40 MiB.
+    Left to us, half of the cores: conductor, agent and guests need the others, and each worker costs 40 MiB.
     """
     return settings.workers or max(1, min(4, len(os.sched_getaffinity(0)) // 2))
 
