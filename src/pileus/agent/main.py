@@ -26,6 +26,8 @@ from pileus.supervisor.credentials import load_or_create
 
 log = structlog.get_logger("pileus.agent")
 
+FIRST_REPORT_SECONDS = 5.0  # how long the control plane may take to answer before the agent serves all the same
+
 
 def make_hypervisor(settings: Settings) -> Hypervisor:
     """The hypervisor driver that the settings name."""
@@ -89,9 +91,11 @@ def run(settings: Settings) -> None:
         host.metadata_server.start()
         host.attend()
     host.tidy()
-    server = _serve(agent.socket, make_agent_app(host, secret), agent.threads)
     reporter = Reporter(host, control, agent.report_interval, _booted_at())
     reporter.start()
+    # The socket tells the supervisor that this host works; then servers must find it among the hosts.
+    reporter.heard.wait(FIRST_REPORT_SECONDS)
+    server = _serve(agent.socket, make_agent_app(host, secret), agent.threads)
     log.info("agent ready", host=agent.host, hypervisor=agent.hypervisor, network=agent.network)
     _until_told_to_stop()
     reporter.stop()

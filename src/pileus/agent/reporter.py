@@ -27,6 +27,7 @@ class Reporter:
         self._changes: queue.SimpleQueue[tuple[str, PowerState] | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._silent = False
+        self.heard = threading.Event()  # the control plane knows of this host
         self._threads = (
             threading.Thread(target=self._report_regularly, name="report", daemon=True),
             threading.Thread(target=self._report_changes, name="report-power", daemon=True),
@@ -51,7 +52,7 @@ class Reporter:
         while True:
             heard = self._try_to_report()
             # The control plane may start after the agent: ask often at first, then at the usual pace.
-            delay = self._interval if heard else min(delay * 2, self._interval)
+            delay = self._interval if heard else min(delay * 1.2, self._interval)
             tidied += delay
             if tidied >= TIDY_SECONDS:
                 self._tidy()
@@ -73,6 +74,7 @@ class Reporter:
         if self._silent:
             log.info("the control plane answers again")
         self._silent = False
+        self.heard.set()
         return True
 
     def _tidy(self) -> None:
