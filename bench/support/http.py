@@ -14,9 +14,14 @@ class Connection:
     """One kept-alive connection. `send` and `receive` are apart, so that several connections may be under way."""
 
     def __init__(self, port: int, token: str = "") -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._port = port
         self._token = token
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        """Begin on a new connection."""
+        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._left = b""
 
     def message(self, method: str, path: str, body: Any = None) -> bytes:
@@ -54,9 +59,15 @@ class Connection:
         return int(head[9:12]), data[end + len(_END) : total]
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Status and document."""
-        self.send(self.message(method, path, body))
-        status, data = self.receive()
+        """Status and document. The server closes connections that rest for long: then on a new one."""
+        message = self.message(method, path, body)
+        try:
+            self.send(message)
+            status, data = self.receive()
+        except ConnectionError:
+            self.reconnect()
+            self.send(message)
+            status, data = self.receive()
         return status, json.loads(data) if data else None
 
     def make(self, path: str, body: Any) -> Any:
