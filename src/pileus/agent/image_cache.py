@@ -28,7 +28,11 @@ log = structlog.get_logger("pileus.agent.image_cache")
 Fetch = Callable[[str], Iterator[bytes]]
 
 CONVERT_SECONDS = 3600
-CONVERT_ADDRESS_SPACE = 1 << 30  # bytes: qemu-img on a hostile image cannot take the host's memory
+CONVERT_ADDRESS_SPACE = 2 << 30  # bytes: qemu-img on a hostile image cannot take the host's memory
+# qemu-img has up to 64 threads; at the usual 8 MiB of stack and 64 MiB of malloc arena each, they would need more
+# address space than that, and now and then one could not be made.
+CONVERT_STACK = 2 << 20
+CONVERT_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 MAX_VIRTUAL_SIZE = 1 << 44  # 16 TiB, ext4's largest file
 SUFFIX_PARTIAL = ".part"
 
@@ -191,8 +195,14 @@ _QEMU_NAME = {"vhd": "vpc"}
 
 
 def _limited(command: list[str]) -> subprocess.CompletedProcess[bytes]:
-    limits = ["prlimit", f"--as={CONVERT_ADDRESS_SPACE}", f"--cpu={CONVERT_SECONDS}", "--"]
+    limits = [f"--as={CONVERT_ADDRESS_SPACE}", f"--cpu={CONVERT_SECONDS}", f"--stack={CONVERT_STACK}"]
     try:
-        return subprocess.run([*limits, *command], capture_output=True, check=False, timeout=CONVERT_SECONDS)
+        return subprocess.run(
+            ["prlimit", *limits, "--", *command],
+            env=os.environ | CONVERT_ENVIRONMENT,
+            capture_output=True,
+            check=False,
+            timeout=CONVERT_SECONDS,
+        )
     except subprocess.TimeoutExpired as err:
         raise ImageUnusable(f"converting the image took more than {CONVERT_SECONDS} s") from err
