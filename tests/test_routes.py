@@ -21,8 +21,9 @@ FACTS = "PILEUS_API_FACTS"
 PUBLIC_ROUTES = {
     "POST /identity/v3/auth/tokens",  # logging in
     "POST /identity/v3/users/{}/password",  # the old password is the proof: it may have expired
-    "POST /agent/v1/hosts/{}/report",  # these three prove themselves by the host's secret
+    "POST /agent/v1/hosts/{}/report",  # these four prove themselves by the host's secret
     "POST /agent/v1/hosts/{}/power",
+    "POST /agent/v1/hosts/{}/servers/{}/password",
     "GET /agent/v1/hosts/{}/images/{}/data",
 }
 

@@ -164,7 +164,11 @@ def test_nonsense_is_no_answer(peer: Peer, agents: Agents, said: bytes) -> None:
         agents.call("h1", "GET", "/state", timeout=5)
     assert caught.value.transient
     peer.says = lambda connection: connection.sendall(http(200, b"{}"))
-    assert agents.call("h1", "GET", "/state") == {}
+    try:
+        answer = agents.call("h1", "GET", "/state")
+    except AgentUnreachable:  # on the connection that the peer was closing behind its whole answer
+        answer = agents.call("h1", "GET", "/state")
+    assert answer == {}
 
 
 def test_nobody_answers_in_time(peer: Peer, agents: Agents) -> None:
