@@ -17,7 +17,6 @@ from pileus.compute.servers.policy import (
     S,
 )
 from pileus.compute.servers.service import Servers
-from pileus.compute.servers.store import user_data
 from pileus.compute.servers.views import (
     DETAIL_VIEW,
     FULL_UPDATE_SINCE,
@@ -48,7 +47,7 @@ def _rendered(call: Call, svc: Servers, tx: Tx, servers: Sequence[Server], view:
     ports = svc.ports(tx, ids)
     version = call.version or Version(2, 1)
     sees_host = call.may(EXTENDED_ATTRIBUTES)
-    data = user_data(tx, ids) if sees_host and version >= _V2_3 and ids else {}
+    data = svc.user_data(tx, ids) if sees_host and version >= _V2_3 and ids else {}
     statuses: dict[str, str] = {}
     if version >= _V2_16 and call.may(HOST_STATUS):
         hosts = {server.host for server in servers if server.host is not None}

@@ -128,6 +128,10 @@ class Servers:
         """The ports of servers."""
         return self.neighbours.networks.server_ports(tx, server_ids) if server_ids else {}
 
+    def user_data(self, tx: Tx, server_ids: Sequence[str]) -> dict[str, str | None]:
+        """The user data of servers, base64 as it was sent."""
+        return store.user_data(tx, server_ids)
+
     def host_up(self, tx: Tx, name: str) -> bool:
         """Whether a host is heard from; False for one that is not registered."""
         try:
