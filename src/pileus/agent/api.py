@@ -26,6 +26,10 @@ GET    /guests/{server_id}             -                       {"power_state": P
 GET    /guests/{server_id}/console     ?length=LINES           {"output": text}
 PUT    /metadata/{server_id}           MetadataSpec            {}
 DELETE /metadata/{server_id}                                   {}
+GET    /images                         -                       CachedImages
+PUT    /images/{checksum}              ImageRef                Prefetched (waits ?wait=SECONDS at most)
+POST   /images/verify                  VerifyImages            VerifiedImages
+POST   /images/prune                   PruneImages             PrunedImages
 GET    /inventory                      -                       Inventory
 GET    /state                          -                       HostState (for audits)
 ====== =============================== ======================= =============================================
@@ -287,6 +291,80 @@ class MetadataSpec(Spec, frozen=True):
     security_groups: tuple[str, ...] = ()
     addresses: tuple[MetadataAddress, ...] = ()
     network_data: dict[str, object] = {}  # network_data.json, complete
+
+
+# --- the image cache ----------------------------------------------------------------------------------------
+
+
+class CachedImage(Spec, frozen=True):
+    """One image in the cache. Sizes in bytes, times in microseconds since the epoch.
+
+    An image that was found damaged is set aside, and stays as long as servers use it; once it has been fetched anew,
+    the same checksum is listed twice, with different states.
+    """
+
+    checksum: str
+    format: Literal["raw", "qcow2"]  # of the base, not of the image as it was uploaded
+    size: int  # what it takes of the disk, with its resized copies
+    virtual_size: int
+    users: tuple[str, ...] = ()  # ids of servers whose disks need it, on all hosts that share the cache
+    copies: tuple[int, ...] = ()  # virtual sizes of its resized copies
+    last_used: int = 0
+    created_at: int = 0
+    verified_at: int = 0  # when the content last agreed with the checksum that was taken at creation
+    state: Literal["ready", "damaged"] = "ready"
+    image_ids: tuple[str, ...] = ()  # images with this content that were asked for here
+
+
+class CachedImages(Spec, frozen=True):
+    """All images in the cache, by checksum. `free`: bytes free on the cache's file system."""
+
+    images: tuple[CachedImage, ...] = ()
+    free: int = 0
+
+
+class Prefetched(Spec, frozen=True):
+    """Whether the image is in the cache now. If not, its fetch goes on or waits for its turn: ask again.
+
+    A fetch that failed is told as a refusal to the next who asks, and begun anew by the one after.
+    """
+
+    ready: bool
+
+
+class VerifyImages(Spec, frozen=True):
+    """Read cached images and compare them with their checksums, longest unverified first, for `seconds`.
+
+    Reads at full speed. `before`: only those last verified before that time, so that who repeats the request with the
+    same `before` gets through all of them.
+    """
+
+    checksums: tuple[str, ...] = ()  # none: all
+    before: int | None = None  # microseconds since the epoch
+    seconds: float = 20.0  # begin no further image after so long
+
+
+class VerifiedImages(Spec, frozen=True):
+    """Checksums by what was found. `damaged` ones are set aside; `remaining` ones were not reached."""
+
+    verified: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+    remaining: tuple[str, ...] = ()
+
+
+class PruneImages(Spec, frozen=True):
+    """Remove cached images that no server's disk needs. What is None is as in the host's settings."""
+
+    unused_for: float | None = None  # seconds since the last use; 0: all that are unused
+    min_free: int | None = None  # bytes: the least recently used go, however young, until so much is free
+    checksums: tuple[str, ...] = ()  # none: any
+
+
+class PrunedImages(Spec, frozen=True):
+    """What was removed. `freed`: bytes of disk."""
+
+    removed: tuple[str, ...] = ()
+    freed: int = 0
 
 
 # --- reports ------------------------------------------------------------------------------------------------
