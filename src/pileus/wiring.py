@@ -29,7 +29,7 @@ from pileus.identity.service import Identity
 from pileus.image import policy as image_policy
 from pileus.image.loops import LOOPS as IMAGE_LOOPS
 from pileus.image.service import Images
-from pileus.image.stores.files import FileStore
+from pileus.image.stores.registry import build_stores
 from pileus.kernel.clock import Clock, SystemClock
 from pileus.kernel.db import Database, Tx
 from pileus.kernel.loops import Loop, LoopRunner, nudge_loop
@@ -101,7 +101,8 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
         compute.observe_power(tx, host, states, complete)
 
     hosts = Hosts(settings.hosts, clock, on_inventory=on_inventory, on_power=on_power)
-    images = Images(settings.image, db, FileStore(settings.image.files_dir), clock)
+    stores = build_stores(settings.image.stores, settings.image.files_dir, settings.image.default_store)
+    images = Images(settings.image, db, stores, clock)
     metadata_sync = MetadataSync(lambda tx: nudge_loop(tx, nudges, METADATA_LOOP))
     networks = Networks(
         db=db,

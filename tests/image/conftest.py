@@ -12,7 +12,7 @@ from pileus.image import policy
 from pileus.image.routes import make_service
 from pileus.image.service import Images
 from pileus.image.settings import ImageSettings
-from pileus.image.stores.files import FileStore
+from pileus.image.stores.registry import Stores, build_stores
 from pileus.kernel.app import Dispatcher, make_app
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import FakeClock
@@ -42,7 +42,8 @@ class Api:
 
     client: falcon.testing.TestClient
     images: Images
-    files: FileStore
+    stores: Stores
+    db: Database
     clock: FakeClock
     token: str = "ann@p1:member"
 
@@ -79,11 +80,12 @@ class Api:
 
 def make_api(db: Database, directory: Path, settings: ImageSettings | None = None) -> Api:
     clock = FakeClock()
-    files = FileStore(directory / "images")
-    images = Images(settings or ImageSettings(), db, files, clock)
+    settings = settings or ImageSettings()
+    stores = build_stores(settings.stores, directory / "images", settings.default_store)
+    images = Images(settings, db, stores, clock)
     dispatcher = Dispatcher(db, Policy(policy.RULES), Names(), "http://cloud")
     app = make_app(dispatcher, [make_service(images)])
-    return Api(falcon.testing.TestClient(app), images, files, clock)
+    return Api(falcon.testing.TestClient(app), images, stores, db, clock)
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_content_that_is_not_what_it_says_is_refused(api: Api, tmp_path: Path, k
     assert answer.status_code == 415, answer.text
     after = api.show(image_id)
     assert (after["status"], after["size"], after["checksum"]) == ("queued", None, None)
-    assert api.files.images() == ()
+    assert api.stores.default.images() == ()
     assert api.upload(image_id, DATA).status_code == (204 if disk_format == "raw" else 415)
 
 
@@ -123,13 +123,13 @@ def test_too_large(sqlite: Database, tmp_path: Path) -> None:
     api = make_api(sqlite, tmp_path, ImageSettings(size_limit=1000))
     image_id = api.create()
     assert api.upload(image_id, b"x" * 1001).status_code == 413
-    chunked = api.images.upload
-    with api.images._db.read() as tx:
+    chunked = api.images.stored.upload
+    with api.db.read() as tx:
         image = api.images.get(tx, _actor(), image_id)
     with pytest.raises(Exception, match="larger than 1000"):
         chunked(image, iter([b"x" * 600, b"x" * 600]))
     assert api.show(image_id)["status"] == "queued"
-    assert api.files.images() == ()
+    assert api.stores.default.images() == ()
 
 
 def _actor() -> Any:
@@ -138,7 +138,7 @@ def _actor() -> Any:
 
 def test_a_client_that_goes_away_leaves_nothing(api: Api) -> None:
     image_id = api.create()
-    with api.images._db.read() as tx:
+    with api.db.read() as tx:
         image = api.images.get(tx, _actor(), image_id)
 
     def broken() -> Any:
@@ -146,14 +146,14 @@ def test_a_client_that_goes_away_leaves_nothing(api: Api) -> None:
         raise ConnectionResetError("gone")
 
     with pytest.raises(Exception, match="could not be stored"):
-        api.images.upload(image, broken())
+        api.images.stored.upload(image, broken())
     assert api.show(image_id)["status"] == "queued"
-    assert api.files.images() == ()
+    assert api.stores.default.images() == ()
 
 
 def test_an_image_deleted_while_its_data_arrives(api: Api) -> None:
     image_id = api.create()
-    with api.images._db.read() as tx:
+    with api.db.read() as tx:
         image = api.images.get(tx, _actor(), image_id)
 
     def slow() -> Any:
@@ -162,8 +162,8 @@ def test_an_image_deleted_while_its_data_arrives(api: Api) -> None:
         yield b"x" * 1000
 
     with pytest.raises(Exception, match="deleted while"):
-        api.images.upload(image, slow())
-    assert api.files.images() == ()
+        api.images.stored.upload(image, slow())
+    assert api.stores.default.images() == ()
     assert api.call("GET", f"/images/{image_id}").status_code == 404
 
 
@@ -176,24 +176,24 @@ def test_an_upload_whose_process_died_is_taken_back(api: Api) -> None:
             yield b"x" * 1000
             os._exit(9)
 
-        with api.images._db.read() as tx:
+        with api.db.read() as tx:
             image = api.images.get(tx, _actor(), image_id)
-        api.images.upload(image, chunks())
+        api.images.stored.upload(image, chunks())
         os._exit(0)
     os.waitpid(child, 0)
     assert api.show(image_id)["status"] == "saving"
     api.images.reconcile()
     assert api.show(image_id)["status"] == "queued"
-    assert api.files.images() == ()
+    assert api.stores.default.images() == ()
     assert api.upload(image_id, DATA).status_code == 204
 
 
 def test_data_without_an_image_is_removed(api: Api) -> None:
-    api.files.write("00000000-0000-4000-8000-000000000000", iter([b"x"]))
+    api.stores.default.write("00000000-0000-4000-8000-000000000000", iter([b"x"]))
     kept = api.create()
     api.upload(kept, DATA)
     api.images.reconcile()
-    assert api.files.images() == (kept,)
+    assert api.stores.default.images() == (kept,)
 
 
 def test_delete(api: Api) -> None:
@@ -202,7 +202,7 @@ def test_delete(api: Api) -> None:
     assert api.call("DELETE", f"/images/{image_id}").status_code == 204
     assert api.call("GET", f"/images/{image_id}").status_code == 404
     assert api.call("DELETE", f"/images/{image_id}").status_code == 404
-    assert api.files.images() == ()
+    assert api.stores.default.images() == ()
     protected = api.create(protected=True)
     assert api.call("DELETE", f"/images/{protected}").status_code == 403
     assert api.patch(protected, [{"op": "replace", "path": "/protected", "value": False}]).status_code == 200

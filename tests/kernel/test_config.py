@@ -28,6 +28,15 @@ class Inner:
 
 
 @dataclass(frozen=True)
+class Shelf:
+    """`[outer.shelves.NAME]`: one of many."""
+
+    height: int = setting(1, "how high", minimum=1)
+    place: Path = setting(Path(), "where")
+    password: str = setting("", "never shown", secret=True)
+
+
+@dataclass(frozen=True)
 class Outer:
     """`[outer]`: one of everything."""
 
@@ -38,6 +47,7 @@ class Outer:
     place: Path = setting(Path("here"), "where")
     names: tuple[str, ...] = setting((), "which")
     table: dict[str, str] = setting({"a": "b"}, "what is what")
+    shelves: dict[str, Shelf] = setting({"top": Shelf(3)}, "the shelves")
     colour: Colour = setting(Colour.RED, "the colour")
     kind: Literal["one", "two"] = setting("one", "the kind")
     maybe: int | None = setting(None, "perhaps")
@@ -142,6 +152,39 @@ def test_the_environment_wins_and_sources_are_known(tmp_path: Path) -> None:
 )
 def test_a_dictionary_in_all_of_its_spellings(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text).settings.outer.table == {"k": "v", "l": "w"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[outer.shelves.low]\nheight = 2\nplace = '/x'\n[outer.shelves.high]",
+        "[outer.shelves]\nlow = {height = 2, place = '/x'}\nhigh = {}",
+        "[outer]\nshelves.low.height = 2\nshelves.low.place = '/x'\nshelves.high = {}",
+        "[outer]\nshelves = {low = {height = 2, place = '/x'}, high = {}}",
+    ],
+)
+def test_a_table_of_sections_in_all_of_its_spellings(tmp_path: Path, text: str) -> None:
+    found = read(tmp_path, text).settings.outer.shelves
+    assert found == {"low": Shelf(2, Path("/x")), "high": Shelf()}
+    assert Root().outer.shelves == {"top": Shelf(3)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[outer.shelves.low]\nheihgt = 2", "outer.shelves has no setting 'heihgt' in 'low': did you mean 'height'?"),
+        ("[outer.shelves.low]\nheight = 0", "outer.shelves in 'low': height must be at least 1, not 0"),
+        ("[outer.shelves]\nlow = 3", 'outer.shelves must be a table of sections, not {"low" = 3}'),
+    ],
+)
+def test_mistakes_in_a_table_of_sections(tmp_path: Path, text: str, said: str) -> None:
+    assert any(said in problem for problem in problems(tmp_path, text)), problems(tmp_path, text)
+
+
+def test_secrets_in_a_table_of_sections_are_hidden(tmp_path: Path) -> None:
+    loaded = read(tmp_path, "[outer.shelves.low]\nheight = 2\npassword = 'xyzzy'")
+    entry = next(entry for entry in loaded.entries if entry.key == "shelves")
+    assert config.shown(entry.value, entry.meta) == '{"low" = {"height" = 2, "password" = "(hidden)"}}'
 
 
 def test_dotted_keys_of_a_dictionary_keep_their_dots(tmp_path: Path) -> None:

@@ -11,14 +11,18 @@ class Status(StrEnum):
 
     QUEUED = "queued"
     SAVING = "saving"
+    UPLOADING = "uploading"
+    IMPORTING = "importing"
     ACTIVE = "active"
     DEACTIVATED = "deactivated"
     DELETED = "deleted"
 
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.SAVING, Status.DELETED}),
+    Status.QUEUED: frozenset({Status.SAVING, Status.UPLOADING, Status.IMPORTING, Status.ACTIVE, Status.DELETED}),
     Status.SAVING: frozenset({Status.QUEUED, Status.ACTIVE, Status.DELETED}),
+    Status.UPLOADING: frozenset({Status.QUEUED, Status.IMPORTING, Status.DELETED}),
+    Status.IMPORTING: frozenset({Status.QUEUED, Status.ACTIVE, Status.DELETED}),
     Status.ACTIVE: frozenset({Status.DEACTIVATED, Status.DELETED}),
     Status.DEACTIVATED: frozenset({Status.ACTIVE, Status.DELETED}),
     Status.DELETED: frozenset(),
@@ -29,6 +33,14 @@ VISIBILITIES = ("public", "community", "shared", "private")
 CONTAINER_FORMATS = ("bare", "ami", "ari", "aki", "ovf", "ova", "docker", "compressed")
 MEMBER_STATUSES = ("pending", "accepted", "rejected")
 DISK_FORMATS = ("raw", "qcow2", "vhd", "vhdx", "vmdk", "vdi", "iso", "ami", "ari", "aki")
+
+
+class Location(msgspec.Struct, frozen=True):
+    """Where an image's data is: a store's name, and what that store finds it by. `metadata` is the owner's."""
+
+    store: str
+    locator: str
+    metadata: dict[str, Any]
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +64,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     os_hidden: bool
     properties: dict[str, str]
     tags: list[str]
+    locations: list[Location]
     created_at: int
     updated_at: int
 

@@ -1,11 +1,12 @@
 """The tables of images.
 
-An image's properties and tags are kept whole in its row, where reading it finds them, and once more one by one in
-tables of their own, where filters find them.
+An image's properties, tags and locations are kept whole in its row, where reading it finds them, and once more one by
+one in tables of their own, where filters and sums find them.
 """
 
 import sqlalchemy as sa
 
+from pileus.image.domain import Location
 from pileus.kernel.db import Json, Name, Timestamp, Uuid, metadata
 
 image = sa.Table(
@@ -29,6 +30,7 @@ image = sa.Table(
     sa.Column("os_hidden", sa.Boolean, nullable=False),
     sa.Column("properties", Json(dict[str, str]), nullable=False),
     sa.Column("tags", Json(list[str]), nullable=False),
+    sa.Column("locations", Json(list[Location]), nullable=False, server_default="[]"),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("updated_at", Timestamp, nullable=False),
     sa.Column("uploader", Name(128)),  # the process that receives the data, while the status is saving
@@ -52,6 +54,15 @@ image_tag = sa.Table(
     sa.Column("image_id", Uuid(), sa.ForeignKey("image.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("tag", Name(), primary_key=True),
     sa.Index("ix_image_tag_tag", "tag"),
+)
+
+image_location = sa.Table(
+    "image_location",
+    metadata,
+    sa.Column("image_id", Uuid(), sa.ForeignKey("image.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("store", Name(64), nullable=False),
+    sa.Index("ix_image_location_store", "store"),
 )
 
 image_member = sa.Table(

@@ -1,27 +1,26 @@
 """The image API's URL table and its handlers."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from pileus.image import listing, patch, schemas
-from pileus.image.domain import Image, Status
+from pileus.image.common import own_image
+from pileus.image.data import routes as data
+from pileus.image.domain import Image
 from pileus.image.errors import error_shape
 from pileus.image.members import routes as members
 from pileus.image.members.schemas import MEMBER_SCHEMA, MEMBERS_SCHEMA
-from pileus.image.service import ImageData, Images
+from pileus.image.service import Images
 from pileus.kernel.auth import Actor
-from pileus.kernel.errors import BadRequest, Forbidden, NotFound, RangeNotSatisfiable, TooLarge, UnsupportedMediaType
+from pileus.kernel.errors import BadRequest, Forbidden, NotFound
 from pileus.kernel.fields import MALFORMED_JSON
 from pileus.kernel.http import Call, Reply, Route, Service
 from pileus.kernel.paging import next_link
 
 PREFIX = "/image/v2"
-CHUNK = 1 << 20
 MAX_DOCUMENT = 1 << 20
 OLDEST_MINOR, NEWEST_MINOR = 0, 9
-OCTETS = "application/octet-stream"
 
 
 def list_images(call: Call, images: Images) -> dict[str, Any]:
@@ -67,7 +66,7 @@ def update_image(call: Call, images: Images) -> dict[str, Any]:
     operations = patch.parse(call.stream.read(MAX_DOCUMENT), call.header("Content-Type"))
 
     def work(tx: Any) -> Image:
-        image = _own(call, images, tx)
+        image = own_image(call, images, tx)
         values = patch.apply(image, operations)
         _check_owner(call.actor, values)
         _check_visibility(call, values, image.target())
@@ -78,61 +77,28 @@ def update_image(call: Call, images: Images) -> dict[str, Any]:
 
 def delete_image(call: Call, images: Images) -> None:
     """Delete Image."""
-    call.transact(lambda tx: images.delete(tx, _own(call, images, tx)))
+    call.transact(lambda tx: images.delete(tx, own_image(call, images, tx)))
 
 
 def deactivate_image(call: Call, images: Images) -> None:
     """Deactivate image."""
-    call.transact(lambda tx: images.set_active(tx, _own(call, images, tx), active=False))
+    call.transact(lambda tx: images.set_active(tx, own_image(call, images, tx), active=False))
 
 
 def reactivate_image(call: Call, images: Images) -> None:
     """Reactivate image."""
-    call.transact(lambda tx: images.set_active(tx, _own(call, images, tx), active=True))
+    call.transact(lambda tx: images.set_active(tx, own_image(call, images, tx), active=True))
 
 
 def add_tag(call: Call, images: Images) -> None:
     """Add image tag."""
     tag = schemas.check_tag(call.params["tag"])
-    call.transact(lambda tx: images.set_tag(tx, _own(call, images, tx), tag))
+    call.transact(lambda tx: images.set_tag(tx, own_image(call, images, tx), tag))
 
 
 def delete_tag(call: Call, images: Images) -> None:
     """Delete image tag."""
-    call.transact(lambda tx: images.remove_tag(tx, _own(call, images, tx), call.params["tag"]))
-
-
-def upload(call: Call, images: Images) -> None:
-    """Upload binary image data."""
-    content_type = (call.header("Content-Type") or "").split(";", 1)[0].strip().lower()
-    if content_type != OCTETS:
-        raise UnsupportedMediaType(f"Image data must be sent as {OCTETS}.")
-    with call.read() as tx:
-        image = _own(call, images, tx)
-    if call.content_length is not None and call.content_length > images.settings.size_limit:
-        raise TooLarge(f"The image is larger than {images.settings.size_limit} bytes.")
-    images.upload(image, _chunks(call))
-
-
-def download(call: Call, images: Images) -> Reply:
-    """Download binary image data."""
-    with call.read() as tx:
-        image = images.get(tx, call.actor, call.params["image_id"])
-    call.authorize(image.target())
-    if image.status in (Status.QUEUED, Status.SAVING):
-        return Reply(status=204)
-    data = images.data(image)
-    start, length = _range(call.header("Range"), data)
-    headers = {"Content-MD5": image.checksum or "", "Accept-Ranges": "bytes"}
-    if length != data.size:
-        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{data.size}"
-    return Reply(
-        data.read(start, length),
-        status=200 if length == data.size else 206,
-        headers=headers,
-        content_type=OCTETS,
-        content_length=length,
-    )
+    call.transact(lambda tx: images.remove_tag(tx, own_image(call, images, tx), call.params["tag"]))
 
 
 _SCHEMAS = {
@@ -156,13 +122,6 @@ def show_import_methods(_call: Call, _images: Images) -> dict[str, Any]:
     return {"import-methods": {"description": "Import methods available.", "type": "array", "value": []}}
 
 
-def _own(call: Call, images: Images, tx: Any) -> Image:
-    """The image of the path, if the caller may do to it what the route does."""
-    image = images.get(tx, call.actor, call.params["image_id"])
-    call.authorize(image.target())
-    return image
-
-
 def _document(call: Call) -> object:
     try:
         return msgspec.json.decode(call.stream.read(MAX_DOCUMENT))
@@ -179,37 +138,6 @@ def _check_visibility(call: Call, values: dict[str, Any], target: dict[str, Any]
     rule = {"public": "publicize_image", "community": "communitize_image"}.get(values.get("visibility", ""))
     if rule is not None:
         call.authorize(target, rule)
-
-
-def _chunks(call: Call) -> Iterator[bytes]:
-    """The body as it arrives. BadRequest if the caller went away before all of it came."""
-    left = call.content_length
-    while left is None or left > 0:
-        chunk = call.stream.read(CHUNK if left is None else min(CHUNK, left))
-        if not chunk:
-            break
-        if left is not None:
-            left -= len(chunk)
-        yield chunk
-    if left:
-        raise BadRequest(f"The upload broke off; {left} bytes are missing.")
-
-
-def _range(header: str | None, data: ImageData) -> tuple[int, int]:
-    """The start and length that a Range header asks for (RFC 9110, section 14.2; one range)."""
-    if header is None:
-        return 0, data.size
-    unit, _, span = header.partition("=")
-    first, dash, last = span.strip().partition("-")
-    if unit.strip() != "bytes" or not dash or "," in span or not (first + last).isdigit():
-        raise RangeNotSatisfiable(f"The range '{header}' is not understood.")
-    if not first:
-        start, end = max(data.size - int(last), 0), data.size - 1
-    else:
-        start, end = int(first), min(int(last), data.size - 1) if last else data.size - 1
-    if start > end or start >= data.size:
-        raise RangeNotSatisfiable(f"The image has only {data.size} bytes.")
-    return start, end - start + 1
 
 
 def versions_document(base: str) -> Reply:
@@ -237,12 +165,11 @@ ROUTES: tuple[Route[Images], ...] = (
     Route("GET", "/images/{image_id}", show_image, "get_image", targeted=True),
     Route("PATCH", "/images/{image_id}", update_image, "modify_image", raw=True, targeted=True),
     Route("DELETE", "/images/{image_id}", delete_image, "delete_image", status=204, targeted=True),
-    Route("PUT", "/images/{image_id}/file", upload, "upload_image", status=204, raw=True, targeted=True),
-    Route("GET", "/images/{image_id}/file", download, "download_image", targeted=True),
     Route("POST", "/images/{image_id}/actions/deactivate", deactivate_image, "deactivate", status=204, targeted=True),
     Route("POST", "/images/{image_id}/actions/reactivate", reactivate_image, "reactivate", status=204, targeted=True),
     Route("PUT", "/images/{image_id}/tags/{tag}", add_tag, "modify_image", status=204, targeted=True),
     Route("DELETE", "/images/{image_id}/tags/{tag}", delete_tag, "modify_image", status=204, targeted=True),
+    *data.ROUTES,
     *members.ROUTES,
     Route("GET", "/schemas/{schema}", show_schema, "get_images"),
     Route("GET", "/info/import", show_import_methods, "get_images"),

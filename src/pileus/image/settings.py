@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pileus.image.stores.settings import StoreSettings
 from pileus.kernel.config import setting
 
 
@@ -10,7 +11,12 @@ from pileus.kernel.config import setting
 class ImageSettings:
     """`[image]`: where images are kept and how large they may be."""
 
-    files_dir: Path = setting(Path("images"), "the directory of the file store")
+    files_dir: Path = setting(Path("images"), "the directory under which file stores are")
+    stores: dict[str, StoreSettings] = setting(
+        {"local": StoreSettings()},
+        "the stores of image data, each a section [image.stores.NAME]",
+    )
+    default_store: str = setting("", "the store for images that ask for none; empty: the first that takes data")
     size_limit: int = setting(1 << 40, "the largest image that may be uploaded", unit="bytes", minimum=1)
     property_limit: int = setting(128, "custom properties that one image may have", minimum=1)
     tag_limit: int = setting(128, "tags that one image may have", minimum=1)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from pileus.image.domain import VISIBILITIES, Status
 from pileus.image.members.store import shared_with
-from pileus.image.models import image, image_member, image_property, image_tag
+from pileus.image.models import image, image_location, image_member, image_property, image_tag
 from pileus.kernel.db import Row, Tx
 from pileus.kernel.paging import Page, keyset
 
@@ -51,6 +51,11 @@ _OPERATORS = {
 def find(tx: Tx, image_id: str) -> Row | None:
     """One image that is not deleted."""
     return tx.one(_ONE, {"id": image_id})
+
+
+def lock(tx: Tx, image_id: str) -> Row | None:
+    """One image that is not deleted, kept from all others until the transaction ends."""
+    return tx.one(_ONE.with_for_update(), {"id": image_id})
 
 
 def known(tx: Tx, image_id: str) -> bool:
@@ -127,13 +132,13 @@ def _only(visibility: str) -> sa.ColumnElement[bool]:
 
 
 def insert(tx: Tx, values: Mapping[str, Any]) -> None:
-    """Add an image with its properties and tags."""
+    """Add an image with its properties, tags and locations."""
     tx.execute(sa.insert(image).values(**values))
     _index(tx, values["id"], values)
 
 
 def update(tx: Tx, image_id: str, values: Mapping[str, Any]) -> None:
-    """Change an image; `properties` and `tags` are replaced whole."""
+    """Change an image; `properties`, `tags` and `locations` are replaced whole."""
     tx.execute(sa.update(image).where(image.c.id == image_id).values(**values))
     _index(tx, image_id, values)
 
@@ -141,7 +146,10 @@ def update(tx: Tx, image_id: str, values: Mapping[str, Any]) -> None:
 def change_status(tx: Tx, image_id: str, sources: Collection[str], target: str, **values: Any) -> bool:
     """Compare-and-swap of the status; whether the image was in one of the source states."""
     statement = sa.update(image).where(image.c.id == image_id, image.c.status.in_(sources))
-    return tx.changed(statement.values(status=target, **values)) == 1
+    if tx.changed(statement.values(status=target, **values)) != 1:
+        return False
+    _index(tx, image_id, values)
+    return True
 
 
 def finish_upload(tx: Tx, image_id: str, uploader: str, target: str, **values: Any) -> bool:
@@ -149,7 +157,10 @@ def finish_upload(tx: Tx, image_id: str, uploader: str, target: str, **values: A
     statement = sa.update(image).where(
         image.c.id == image_id, image.c.status == Status.SAVING, image.c.uploader == uploader
     )
-    return tx.changed(statement.values(status=target, uploader=None, **values)) == 1
+    if tx.changed(statement.values(status=target, uploader=None, **values)) != 1:
+        return False
+    _index(tx, image_id, values)
+    return True
 
 
 def uploads(tx: Tx) -> Sequence[Row]:
@@ -159,13 +170,14 @@ def uploads(tx: Tx) -> Sequence[Row]:
 
 def deleted(tx: Tx) -> Sequence[Row]:
     """Deleted images whose data may still be there."""
-    return tx.all(sa.select(image.c.id).where(image.c.status == Status.DELETED))
+    return tx.all(sa.select(image.c.id, image.c.locations).where(image.c.status == Status.DELETED))
 
 
 def purge(tx: Tx, image_id: str) -> None:
     """Forget a deleted image."""
     tx.execute(sa.delete(image_property).where(image_property.c.image_id == image_id))
     tx.execute(sa.delete(image_tag).where(image_tag.c.image_id == image_id))
+    tx.execute(sa.delete(image_location).where(image_location.c.image_id == image_id))
     tx.execute(sa.delete(image_member).where(image_member.c.image_id == image_id))
     tx.execute(sa.delete(image).where(image.c.id == image_id, image.c.status == Status.DELETED))
 
@@ -180,3 +192,11 @@ def _index(tx: Tx, image_id: str, values: Mapping[str, Any]) -> None:
         tx.execute(sa.delete(image_tag).where(image_tag.c.image_id == image_id))
         if values["tags"]:
             tx.execute(sa.insert(image_tag), [{"image_id": image_id, "tag": tag} for tag in values["tags"]])
+    if "locations" in values:
+        tx.execute(sa.delete(image_location).where(image_location.c.image_id == image_id))
+        places = [
+            {"image_id": image_id, "position": position, "store": location.store}
+            for position, location in enumerate(values["locations"])
+        ]
+        if places:
+            tx.execute(sa.insert(image_location), places)

@@ -1,9 +1,10 @@
 """Settings: frozen, typed dataclasses read from one TOML file and the environment.
 
 A section is a frozen dataclass whose fields are made with `setting`; the root is a dataclass of sections, which
-may hold sections. The environment wins over the file: `[database] url` is `PILEUS_DATABASE_URL`. Nothing wrong
-is ever ignored: an unknown name or an unfit value is refused with its place and the name that was probably
-meant, and all mistakes are reported at once. Every value knows where it came from.
+may hold sections. Where an operator names things of one kind, a setting is a table of sections: `dict[str, Store]`
+is read from `[image.stores.NAME]`, from the file alone. The environment wins over the file: `[database] url` is
+`PILEUS_DATABASE_URL`. Nothing wrong is ever ignored: an unknown name or an unfit value is refused with its place and
+the name that was probably meant, and all mistakes are reported at once. Every value knows where it came from.
 """
 
 import dataclasses
@@ -275,13 +276,21 @@ def _expanded(given: _Given, known: Mapping[_Path, Any], sections: set[_Path]) -
         path, raw, place = waiting.pop(0)
         if path in sections and isinstance(raw, dict):
             waiting[:0] = [((*path, key), value, place) for key, value in raw.items()]
-        elif path not in known and path[:-1] in known:  # a line of [section.dictionary]
+        elif path not in known and (path[:-1] in known or path[:-2] in known):  # a line of [section.dictionary(.name)]
             waiting.insert(0, (path[:-1], {path[-1]: raw}, place))
         elif path in result and isinstance(raw, dict):
             before, where = result[path]
-            result[path] = ({**before, **raw}, where)
+            result[path] = (_merged(before, raw), where)
         else:
             result[path] = (raw, place)
+    return result
+
+
+def _merged(before: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    result = dict(before)
+    for key, value in more.items():
+        inner = result.get(key)
+        result[key] = {**inner, **value} if isinstance(inner, dict) and isinstance(value, dict) else value
     return result
 
 
@@ -354,6 +363,8 @@ def _from_text(hint: Any, text: str) -> Any:
     if origin is tuple:
         item = typing.get_args(inner)[0]
         return tuple(_from_text(item, part.strip()) for part in text.split(",") if part.strip())
+    if _table_of(inner) is not None:
+        raise ValueError("can be set in the configuration file alone")
     if origin is dict:
         pairs = [part.partition("=") for part in text.split(",") if part.strip()]
         if any(not separator for _, separator, _ in pairs):
@@ -382,12 +393,37 @@ def _from_toml(hint: Any, raw: Any) -> Any:
     if origin is tuple and isinstance(raw, list):
         item = typing.get_args(inner)[0]
         return tuple(_from_toml(item, part) for part in raw)
+    table = _table_of(inner)
+    if table is not None and isinstance(raw, dict) and all(isinstance(value, dict) for value in raw.values()):
+        return {name: _section_from_toml(table, name, values) for name, values in raw.items()}
     if origin is dict and isinstance(raw, dict) and all(isinstance(value, str) for value in raw.values()):
         return raw
     accepted = _PLAIN.get(inner)
     if accepted is not None and isinstance(raw, accepted[0]) and (inner is bool or not isinstance(raw, bool)):
         return accepted[1](raw)
     raise ValueError(f"must be {_type_text(inner)}, not {_toml_text(raw)}")
+
+
+def _table_of(hint: Any) -> type | None:
+    """The section class of a table of sections."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is dict and dataclasses.is_dataclass(arguments[1]):
+        return typing.cast(type, arguments[1])
+    return None
+
+
+def _section_from_toml(cls: type, name: str, raw: Mapping[str, Any]) -> Any:
+    """One section of a table. ValueError names what is wrong in it."""
+    metas = {item.name: item.metadata[_META] for item in dataclasses.fields(cls)}
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        if key not in metas:
+            raise ValueError(f"has no setting '{key}' in '{name}'{_nearest(key, metas)}")
+        try:
+            values[key] = _fit(metas[key], _from_toml(_hints(cls)[key], value))
+        except ValueError as err:
+            raise ValueError(f"in '{name}': {key} {err}") from err
+    return cls(**values)
 
 
 def _as_path(text: str) -> Path:
@@ -442,6 +478,8 @@ def _type_text(hint: Any) -> str:
         text = "one of " + ", ".join(str(member.value) for member in inner)
     elif origin is tuple:
         text = f"a list of {_type_text(typing.get_args(inner)[0]).partition(' ')[2]}s"
+    elif _table_of(inner) is not None:
+        text = "a table of sections"
     else:
         text = _TYPE_NAMES.get(origin or inner, str(inner))
     return f"{text} (optional)" if optional else text
@@ -478,10 +516,22 @@ def _toml_text(value: Any) -> str:
         return "[" + ", ".join(_toml_text(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_toml_text(key)} = {_toml_text(item)}" for key, item in value.items()) + "}"
+    if dataclasses.is_dataclass(value):
+        return _toml_text(_told(value))
     if isinstance(value, str | Path):
         escaped = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         return f'"{escaped}"'
     return str(value)
+
+
+def _told(section: Any) -> dict[str, Any]:
+    """What a section of a table has besides its defaults, secrets hidden."""
+    told = {}
+    for item in dataclasses.fields(section):
+        value = getattr(section, item.name)
+        if value != _default(item):
+            told[item.name] = "(hidden)" if item.metadata[_META].secret else value
+    return told
 
 
 def defaults_toml(root: type[T]) -> str:

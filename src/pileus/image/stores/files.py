@@ -5,46 +5,42 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from pileus.image.stores.base import CHUNK
 from pileus.kernel.errors import NotFound
+from pileus.kernel.ids import is_uuid
 
-CHUNK = 1 << 20
 _PARTIAL = ".part"
 
 
 class FileStore:
-    """A directory with one file for each image."""
+    """A directory with one file for each image; the locator is the image's id."""
 
-    def __init__(self, directory: Path) -> None:
+    kind = "file"
+    read_only = False
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
         self._directory = directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def write(self, image_id: str, chunks: Iterator[bytes]) -> None:
-        """Keep the bytes as the image's data so far; `commit` makes them its data. OSError if the disk is full."""
-        partial = self._partial(image_id)
+    def write(self, image_id: str, chunks: Iterator[bytes]) -> str:
+        partial = self._directory / f"{image_id}{_PARTIAL}"
         with contextlib.ExitStack() as undo:
             undo.callback(partial.unlink, missing_ok=True)
-            with partial.open("wb") as out:
+            with partial.open("wb", buffering=0) as out:
                 for chunk in chunks:
-                    out.write(chunk)
-                out.flush()
+                    _write_all(out.fileno(), chunk)
                 os.fsync(out.fileno())
+            partial.rename(self._path(image_id))
             undo.pop_all()
+        self._sync()
+        return image_id
 
-    def commit(self, image_id: str) -> None:
-        """Give the data its final name, durably."""
-        self._partial(image_id).rename(self._path(image_id))
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+    def read(self, locator: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def read(self, image_id: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """The bytes from `start` on, `length` of them. NotFound at once if there is no data."""
-        try:
-            source = self._path(image_id).open("rb")
+            source = self._path(locator).open("rb", buffering=0)
         except FileNotFoundError as err:
-            raise NotFound(f"The data of image {image_id} is gone.") from err
+            raise NotFound(f"The data of image {locator} is gone.") from err
 
         def chunks() -> Iterator[bytes]:
             left = length
@@ -60,17 +56,43 @@ class FileStore:
 
         return chunks()
 
-    def remove(self, image_id: str) -> None:
-        """Remove the data, whole or partial; there need not be any."""
+    def size(self, locator: str) -> int:
+        try:
+            return self._path(locator).stat().st_size
+        except FileNotFoundError as err:
+            raise NotFound(f"The data of image {locator} is gone.") from err
+
+    def remove(self, locator: str) -> None:
+        self._path(locator).unlink(missing_ok=True)
+
+    def discard(self, image_id: str) -> None:
         self._path(image_id).unlink(missing_ok=True)
-        self._partial(image_id).unlink(missing_ok=True)
+        (self._directory / f"{image_id}{_PARTIAL}").unlink(missing_ok=True)
 
     def images(self) -> tuple[str, ...]:
-        """The ids of all images that have data here, whole or partial."""
-        return tuple(sorted({path.name.removesuffix(_PARTIAL) for path in self._directory.iterdir()}))
+        names = {path.name.removesuffix(_PARTIAL) for path in self._directory.iterdir()}
+        return tuple(sorted(name for name in names if is_uuid(name)))
 
-    def _path(self, image_id: str) -> Path:
-        return self._directory / image_id
+    def url(self, locator: str) -> str:
+        return f"file://{self._path(locator)}"
 
-    def _partial(self, image_id: str) -> Path:
-        return self._directory / f"{image_id}{_PARTIAL}"
+    def locator_of(self, url: str) -> str | None:
+        return None
+
+    def _path(self, locator: str) -> Path:
+        if not is_uuid(locator):
+            raise NotFound(f"There is no image data {locator!r}.")
+        return self._directory / locator
+
+    def _sync(self) -> None:
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

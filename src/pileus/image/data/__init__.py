@@ -1,0 +1,1 @@
+"""Images' bytes: their way into the stores, out of them, and away."""

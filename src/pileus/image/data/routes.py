@@ -1,0 +1,88 @@
+"""The routes of images' bytes."""
+
+from collections.abc import Iterator
+
+from pileus.image.common import own_image
+from pileus.image.data.service import ImageData
+from pileus.image.domain import Status
+from pileus.image.service import Images
+from pileus.kernel.errors import BadRequest, RangeNotSatisfiable, TooLarge, UnsupportedMediaType
+from pileus.kernel.http import Call, Reply, Route
+
+CHUNK = 1 << 20
+OCTETS = "application/octet-stream"
+
+
+def upload(call: Call, images: Images) -> None:
+    """Upload binary image data."""
+    check_body(call, images)
+    with call.read() as tx:
+        image = own_image(call, images, tx)
+    images.stored.upload(image, chunks_of(call), call.header("X-Image-Meta-Store") or "")
+
+
+def download(call: Call, images: Images) -> Reply:
+    """Download binary image data."""
+    with call.read() as tx:
+        image = images.get(tx, call.actor, call.params["image_id"])
+    call.authorize(image.target())
+    if image.status in (Status.QUEUED, Status.SAVING):
+        return Reply(status=204)
+    data = images.stored.of(image)
+    start, length = _range(call.header("Range"), data)
+    headers = {"Content-MD5": image.checksum or "", "Accept-Ranges": "bytes"}
+    if length != data.size:
+        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{data.size}"
+    return Reply(
+        data.read(start, length),
+        status=200 if length == data.size else 206,
+        headers=headers,
+        content_type=OCTETS,
+        content_length=length,
+    )
+
+
+def check_body(call: Call, images: Images) -> None:
+    """UnsupportedMediaType if the body is not sent as bytes, TooLarge if it says that it is too large."""
+    content_type = (call.header("Content-Type") or "").split(";", 1)[0].strip().lower()
+    if content_type != OCTETS:
+        raise UnsupportedMediaType(f"Image data must be sent as {OCTETS}.")
+    if call.content_length is not None and call.content_length > images.settings.size_limit:
+        raise TooLarge(f"The image is larger than {images.settings.size_limit} bytes.")
+
+
+def chunks_of(call: Call) -> Iterator[bytes]:
+    """The body as it arrives. BadRequest if the caller went away before all of it came."""
+    left = call.content_length
+    while left is None or left > 0:
+        chunk = call.stream.read(CHUNK if left is None else min(CHUNK, left))
+        if not chunk:
+            break
+        if left is not None:
+            left -= len(chunk)
+        yield chunk
+    if left:
+        raise BadRequest(f"The upload broke off; {left} bytes are missing.")
+
+
+def _range(header: str | None, data: ImageData) -> tuple[int, int]:
+    """The start and length that a Range header asks for (RFC 9110, section 14.2; one range)."""
+    if header is None:
+        return 0, data.size
+    unit, _, span = header.partition("=")
+    first, dash, last = span.strip().partition("-")
+    if unit.strip() != "bytes" or not dash or "," in span or not (first + last).isdigit():
+        raise RangeNotSatisfiable(f"The range '{header}' is not understood.")
+    if not first:
+        start, end = max(data.size - int(last), 0), data.size - 1
+    else:
+        start, end = int(first), min(int(last), data.size - 1) if last else data.size - 1
+    if start > end or start >= data.size:
+        raise RangeNotSatisfiable(f"The image has only {data.size} bytes.")
+    return start, end - start + 1
+
+
+ROUTES: tuple[Route[Images], ...] = (
+    Route("PUT", "/images/{image_id}/file", upload, "upload_image", status=204, raw=True, targeted=True),
+    Route("GET", "/images/{image_id}/file", download, "download_image", targeted=True),
+)

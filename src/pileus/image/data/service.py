@@ -1,0 +1,258 @@
+"""Images' bytes: received, checked and kept; read from where they are; removed."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import structlog
+
+from pileus.image import store
+from pileus.image.domain import Image, Location, Status
+from pileus.image.settings import ImageSettings
+from pileus.image.stores.base import Store
+from pileus.image.stores.registry import Stores
+from pileus.kernel.clock import Clock
+from pileus.kernel.db import Database, Row
+from pileus.kernel.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotFound,
+    PileusError,
+    TooLarge,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from pileus.kernel.image_format import ImageNotAsDeclaredError, Inspection
+from pileus.kernel.owner import dead_here, new_owner
+
+log = structlog.get_logger("pileus.image.data")
+
+HASH_ALGO = "sha512"
+
+
+@dataclass(frozen=True)
+class Received:
+    """What became of received bytes: where they are, and what the image's record says of them."""
+
+    location: Location
+    facts: dict[str, Any]  # size, virtual_size, checksum, os_hash_algo, os_hash_value
+
+
+class ImageData:
+    """The stored bytes of one image, wherever they are."""
+
+    def __init__(self, image: Image, stores: Stores) -> None:
+        self.size = image.size or 0
+        self._image = image
+        self._stores = stores
+
+    def read(self, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """`length` bytes from `start` on; all that follow without a length. NotFound, at once, if there are none.
+
+        Where a store fails half-way, the next one that holds the image goes on.
+        """
+        end = self.size if length is None else start + length
+        waiting = self._sources()
+        chunks = self._open(waiting, start, end - start)
+
+        def going_on() -> Iterator[bytes]:
+            nonlocal chunks
+            position = start
+            while True:
+                try:
+                    for chunk in chunks:
+                        position += len(chunk)
+                        yield chunk
+                except (PileusError, OSError) as err:
+                    log.warning("a store failed while an image was read", image=self._image.id, error=str(err))
+                    if not waiting:
+                        raise
+                    chunks = self._open(waiting, position, end - position)
+                else:
+                    return
+
+        return going_on()
+
+    def _sources(self) -> list[Location]:
+        return sorted(self._image.locations, key=lambda location: -self._stores.weight(location.store))
+
+    def _open(self, waiting: list[Location], start: int, length: int) -> Iterator[bytes]:
+        """The first of the sources that can be opened; those tried are taken from the list."""
+        cause: Exception | None = None
+        while waiting:
+            location = waiting.pop(0)
+            try:
+                return self._stores.get(location.store).read(location.locator, start, length)
+            except (PileusError, OSError) as err:
+                log.warning("no image data", image=self._image.id, store=location.store, error=str(err))
+                cause = err
+        if isinstance(cause, Unavailable):
+            raise cause
+        raise NotFound(f"The data of image {self._image.id} is gone.") from cause
+
+
+class Data:
+    """Images' bytes. Methods that move bytes manage their own transactions."""
+
+    def __init__(self, settings: ImageSettings, db: Database, stores: Stores, clock: Clock) -> None:
+        self.stores = stores
+        self._settings = settings
+        self._db = db
+        self._clock = clock
+
+    def of(self, image: Image) -> ImageData:
+        """An image's stored bytes. Forbidden while it is deactivated, NotFound if there are none."""
+        if image.status == Status.DEACTIVATED:
+            raise Forbidden(f"The requested image {image.id} has been deactivated. Image data download is forbidden.")
+        if image.status != Status.ACTIVE or image.size is None:
+            raise NotFound(f"Image {image.id} has no data.")
+        return ImageData(image, self.stores)
+
+    # --- receiving ------------------------------------------------------------------------------------------
+
+    def upload(self, image: Image, chunks: Iterator[bytes], store_name: str = "") -> None:
+        """Receive an image's data as it arrives, in constant memory; the image is active afterwards.
+
+        Conflict if it has data, or is receiving some, already. Whatever goes wrong, the image is queued again and
+        nothing of the data remains.
+        """
+        check_formats(image)
+        target = self.stores.writable(store_name) if store_name else self.stores.default
+        uploader = self._begin(image, Status.SAVING)
+        try:
+            received = self.receive(image, target, chunks)
+        except BaseException as err:
+            if not self._db.transact(lambda tx: store.finish_upload(tx, image.id, uploader, Status.QUEUED)):
+                raise _deleted_meanwhile(image) from err
+            explain(image, err)
+        now = self._clock.now()
+        values = {"updated_at": now, "locations": [received.location], **received.facts}
+        if not self._db.transact(lambda tx: store.finish_upload(tx, image.id, uploader, Status.ACTIVE, **values)):
+            target.remove(received.location.locator)
+            raise _deleted_meanwhile(image)
+
+    def receive(self, image: Image, target: Store, chunks: Iterator[bytes]) -> Received:
+        """Keep bytes in a store after they proved to be what the image says of itself; else nothing remains."""
+        checked = Checked(image, chunks, self._settings.size_limit)
+        locator = target.write(image.id, iter(checked))
+        return Received(Location(target.name, locator, {}), checked.facts())
+
+    def _begin(self, image: Image, status: Status) -> str:
+        uploader = new_owner()
+        begun = self._db.transact(
+            lambda tx: store.change_status(tx, image.id, (Status.QUEUED,), status, uploader=uploader)
+        )
+        if not begun:
+            raise Conflict(f"Image status transition from {image.status} to {status} is not allowed.")
+        return uploader
+
+    # --- removing -------------------------------------------------------------------------------------------
+
+    def remove(self, image_id: str, locations: Sequence[Location]) -> None:
+        """Remove all data of a deleted image, and then its record. What a store cannot do now is done later."""
+        try:
+            for location in locations:
+                self.stores.get(location.store).remove(location.locator)
+            for each in self.stores.all():
+                if not each.read_only:
+                    each.discard(image_id)
+        except (PileusError, OSError) as err:
+            log.warning("the data of a deleted image could not be removed yet", image=image_id, error=str(err))
+            return
+        self._db.transact(lambda tx: store.purge(tx, image_id))
+
+    def reconcile(self) -> None:
+        """Take back uploads whose process died, and remove data that belongs to no image."""
+        with self._db.read() as tx:
+            uploads = {row.uploader: row for row in store.uploads(tx) if row.uploader is not None}
+            doomed = [(row.id, row.locations) for row in store.deleted(tx)]
+        for uploader in dead_here(uploads):
+            self._take_back(uploader, uploads[uploader])
+        for image_id, locations in doomed:
+            self.remove(image_id, locations)
+        for each in self.stores.all():
+            if not each.read_only:
+                self._remove_strays(each)
+
+    def _take_back(self, uploader: str, row: Row) -> None:
+        log.warning("an upload was cut off; the image is queued again", image=row.id)
+        for each in self.stores.all():
+            if not each.read_only:
+                each.discard(row.id)
+        self._db.transact(lambda tx: store.finish_upload(tx, row.id, uploader, Status.QUEUED))
+
+    def _remove_strays(self, each: Store) -> None:
+        for image_id in each.images():
+            with self._db.read() as tx:
+                unknown = not store.known(tx, image_id)
+            if unknown:
+                log.warning("removing data that belongs to no image", image=image_id, store=each.name)
+                each.discard(image_id)
+
+
+class Checked:
+    """Bytes on their way into a store: counted, hashed, kept below a limit, and at their end judged.
+
+    Whoever iterates gets ImageNotAsDeclaredError instead of the end if they are not what the image says it is.
+    """
+
+    def __init__(self, image: Image, chunks: Iterator[bytes], limit: int) -> None:
+        self._image = image
+        self._chunks = chunks
+        self._limit = limit
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha512 = hashlib.sha512()
+        self._size = 0
+        self._virtual_size: int | None = None  # of an archive: what is in it is not looked at
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._image.container_format == "bare" or self._image.disk_format in ("ami", "ari", "aki"):
+            inspection = Inspection(self._counted())
+            yield from inspection
+            self._virtual_size = inspection.verdict(self._image.disk_format or "", self._size)
+        else:
+            yield from self._counted()
+
+    def facts(self) -> dict[str, Any]:
+        """What the image's record says of the bytes, once all have passed."""
+        return {
+            "size": self._size,
+            "virtual_size": self._virtual_size,
+            "checksum": self._md5.hexdigest(),
+            "os_hash_algo": HASH_ALGO,
+            "os_hash_value": self._sha512.hexdigest(),
+        }
+
+    def _counted(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self._size += len(chunk)
+            if self._size > self._limit:
+                raise TooLarge(f"The image is larger than {self._limit} bytes.")
+            self._md5.update(chunk)
+            self._sha512.update(chunk)
+            yield chunk
+
+
+def check_formats(image: Image) -> None:
+    """BadRequest if the image does not say yet what its data is."""
+    if image.disk_format is None or image.container_format is None:
+        raise BadRequest("disk_format and container_format must be set before data is uploaded.")
+
+
+def explain(image: Image, err: BaseException) -> NoReturn:
+    """Raise what the caller should hear of a failed upload."""
+    if isinstance(err, ImageNotAsDeclaredError):
+        raise UnsupportedMediaType(f"Image {image.id} was not accepted. {err}") from err
+    if isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise TooLarge(f"There is not enough disk space for image {image.id}.") from err
+    if isinstance(err, OSError):
+        raise Unavailable(f"The data of image {image.id} could not be stored: {os.strerror(err.errno or 0)}.") from err
+    raise err
+
+
+def _deleted_meanwhile(image: Image) -> Conflict:
+    return Conflict(f"Image {image.id} was deleted while its data was uploaded.")
