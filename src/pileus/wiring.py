@@ -113,7 +113,9 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
         on_servers_changed=metadata_sync.changed,
     )
     scheduler = Scheduler(settings.scheduler, hosts, placement, clock)
-    identity = Identity(settings.identity, clock, db, policy, Generation(settings.site.run_dir))
+    identity = Identity(
+        settings.identity, clock, db, policy, Generation(settings.site.run_dir), region=settings.site.region
+    )
     flavors = Flavors(settings.compute, identity.projects, clock)
     quotas = Quotas(settings.compute, identity.projects)
     keypairs = Keypairs(settings.compute, quotas, clock)

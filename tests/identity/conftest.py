@@ -23,6 +23,7 @@ from pileus.kernel.policy import Policy
 
 PUBLIC_URL = "http://cloud.example"
 ADMIN_PASSWORD = "the admin's password"
+REGION = "RegionOne"
 ENDPOINTS = {
     "identity": "/identity",
     "image": "/image",
@@ -41,7 +42,7 @@ class Node:
         self.policy = Policy(RULES)
         self.generation = Generation(run_dir)
         self.passwords = Counting(settings)
-        self.identity = Identity(settings, clock, db, self.policy, self.generation, self.passwords)
+        self.identity = Identity(settings, clock, db, self.policy, self.generation, self.passwords, region=REGION)
         self.dispatcher = Dispatcher(db, self.policy, self.identity, PUBLIC_URL)
         self.client = falcon.testing.TestClient(make_app(self.dispatcher, [make_service(self.identity)]))
 
@@ -100,7 +101,7 @@ class Cloud(Node):
         """Run the bootstrap, again if need be."""
         given: dict[str, Any] = {
             "admin_password": ADMIN_PASSWORD,
-            "region": "RegionOne",
+            "region": REGION,
             "endpoints": ENDPOINTS,
             "public_url": PUBLIC_URL,
         }
@@ -157,16 +158,17 @@ def settings(tmp_path: Path) -> IdentitySettings:
 
 @pytest.fixture
 def cloud(sqlite: Database, settings: IdentitySettings, tmp_path: Path, clock: FakeClock) -> Iterator[Cloud]:
-    yield from _cloud(sqlite, settings, tmp_path, clock)
+    yield from cloud_on(sqlite, settings, tmp_path, clock)
 
 
 @pytest.fixture
 def any_cloud(database: Database, settings: IdentitySettings, tmp_path: Path, clock: FakeClock) -> Iterator[Cloud]:
     """A cloud on each kind of database."""
-    yield from _cloud(database, settings, tmp_path, clock)
+    yield from cloud_on(database, settings, tmp_path, clock)
 
 
-def _cloud(db: Database, settings: IdentitySettings, tmp_path: Path, clock: FakeClock) -> Iterator[Cloud]:
+def cloud_on(db: Database, settings: IdentitySettings, tmp_path: Path, clock: FakeClock) -> Iterator[Cloud]:
+    """A bootstrapped cloud, and its end."""
     made = Cloud(db, settings, tmp_path / "run", clock)
     yield made
     for node in (made, *made.nodes):

@@ -172,6 +172,33 @@ policy = sa.Table(
     sa.Column("extra", Json(Attributes), nullable=False),
 )
 
+registered_limit = sa.Table(
+    "identity_registered_limit",
+    metadata,
+    sa.Column("id", Uuid(), primary_key=True),
+    sa.Column("service_id", Uuid(), sa.ForeignKey("identity_service.id"), nullable=False),
+    sa.Column("region_id", Name(255), sa.ForeignKey("identity_region.id"), index=True),
+    sa.Column("place", Name(255), nullable=False),  # the region's id, or "": what is NULL would not be unique
+    sa.Column("resource_name", Name(255), nullable=False),
+    sa.Column("default_limit", sa.Integer, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.UniqueConstraint("service_id", "resource_name", "place"),
+)
+
+limit = sa.Table(
+    "identity_limit",
+    metadata,
+    sa.Column("id", Uuid(), primary_key=True),
+    sa.Column("registered_limit_id", Uuid(), sa.ForeignKey("identity_registered_limit.id"), nullable=False, index=True),
+    # One of the two is NULL, so that each constraint below counts the limits of one kind.
+    sa.Column("project_id", Uuid(), sa.ForeignKey("identity_project.id", ondelete="CASCADE")),
+    sa.Column("domain_id", Uuid(), sa.ForeignKey("identity_project.id", ondelete="CASCADE")),
+    sa.Column("resource_limit", sa.Integer, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.UniqueConstraint("project_id", "registered_limit_id"),
+    sa.UniqueConstraint("domain_id", "registered_limit_id"),
+)
+
 revocation = sa.Table(
     "identity_revocation",
     metadata,

@@ -147,6 +147,22 @@ _CHECKS: tuple[tuple[str, str, str], ...] = (
     ("create_policy", _ADMIN, "Create a policy document"),
     ("update_policy", _ADMIN, "Change a policy document"),
     ("delete_policy", _ADMIN, "Delete a policy document"),
+    ("get_registered_limit", "", "Show a registered limit"),
+    ("list_registered_limits", "", "List registered limits"),
+    ("create_registered_limits", _ADMIN, "Register limits"),
+    ("update_registered_limit", _ADMIN, "Change a registered limit"),
+    ("delete_registered_limit", _ADMIN, "Delete a registered limit"),
+    ("get_limit_model", "", "Show how limits of domains and projects relate"),
+    (
+        "get_limit",
+        f"{_SEES_ALL} or (domain_id:%(target.limit.domain.id)s or domain_id:%(target.limit.project.domain_id)s)"
+        " or (project_id:%(target.limit.project_id)s and not None:%(target.limit.project_id)s)",
+        "Show a limit",
+    ),
+    ("list_limits", "", "List the limits that the caller may show"),
+    ("create_limits", _ADMIN, "Create limits"),
+    ("update_limit", _ADMIN, "Change a limit"),
+    ("delete_limit", _ADMIN, "Delete a limit"),
 )
 
 RULES: tuple[Rule, ...] = (

@@ -5,6 +5,7 @@ from typing import Any
 from pileus.identity.catalog.routes import ROUTES as CATALOG
 from pileus.identity.credentials.routes import ROUTES as CREDENTIALS
 from pileus.identity.errors import error_shape
+from pileus.identity.limits.routes import ROUTES as LIMITS
 from pileus.identity.projects.routes import ROUTES as PROJECTS
 from pileus.identity.rest import PREFIX
 from pileus.identity.roles.routes import ROUTES as ROLES
@@ -13,7 +14,7 @@ from pileus.identity.tokens.routes import ROUTES as TOKENS
 from pileus.identity.users.routes import ROUTES as USERS
 from pileus.kernel.http import Reply, Route, Service
 
-ROUTES: tuple[Route[Identity], ...] = (*TOKENS, *PROJECTS, *USERS, *ROLES, *CATALOG, *CREDENTIALS)
+ROUTES: tuple[Route[Identity], ...] = (*TOKENS, *PROJECTS, *USERS, *ROLES, *CATALOG, *CREDENTIALS, *LIMITS)
 
 VERSION = "v3.14"
 _UPDATED = "2020-04-07T00:00:00Z"

@@ -3,6 +3,7 @@
 from pileus.identity.catalog.service import Catalog
 from pileus.identity.credentials.service import Credentials
 from pileus.identity.generation import Generation
+from pileus.identity.limits.service import Limits
 from pileus.identity.passwords import Passwords
 from pileus.identity.projects.service import Projects
 from pileus.identity.roles.service import Roles
@@ -22,6 +23,7 @@ class Identity:
     `policy`: all rules of the cloud; `context_is_admin` decides who is an administrator.
     `generation`: the machine's (`Generation(run_dir)`), shared by all processes that serve the API there.
     `passwords`: how passwords are hashed, by default as the settings say.
+    `region`: this cloud's, whose limits services keep to.
     """
 
     def __init__(
@@ -32,6 +34,8 @@ class Identity:
         policy: Policy,
         generation: Generation,
         passwords: Passwords | None = None,
+        *,
+        region: str,
     ) -> None:
         self.max_limit = settings.max_limit
         self.projects = Projects(settings, generation)
@@ -39,6 +43,7 @@ class Identity:
         self.roles = Roles(generation)
         self.catalog = Catalog(generation)
         self.credentials = Credentials(settings, clock)
+        self.limits = Limits(settings, self.catalog, self.projects, region)
         self.tokens = Tokens(settings, clock, db, policy, generation, self.users, self.roles)
 
     def authenticate(self, token: str) -> Actor:

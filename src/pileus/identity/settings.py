@@ -31,3 +31,9 @@ class IdentitySettings:
     max_password_length: int = setting(4096, "the longest password", unit="characters", minimum=64, maximum=65536)
     max_project_depth: int = setting(5, "levels of the project tree, the domain included", minimum=1, maximum=20)
     max_limit: int = setting(1000, "the most entries of a page, where a request names a limit", minimum=1)
+    enforcement_model: str = setting(
+        "flat",
+        "how unified limits of a domain and its projects relate. flat: not at all. strict_two_level: projects are"
+        " directly below their domain, and the domain's limits hold for each of them and for all together",
+        choices=("flat", "strict_two_level"),
+    )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pileus.identity.domain import DEFAULT_DOMAIN, RESOURCE_OPTIONS, Project
 from pileus.identity.generation import Generation
+from pileus.identity.limits.domain import MODELS
 from pileus.identity.projects import store
 from pileus.identity.projects.schemas import MAX_TAG_LENGTH, MAX_TAGS
 from pileus.identity.projects.store import TagFilter
@@ -20,7 +21,8 @@ class Projects:
     """Domains and projects."""
 
     def __init__(self, settings: IdentitySettings, generation: Generation) -> None:
-        self._max_depth = settings.max_project_depth
+        levels = MODELS[settings.enforcement_model].max_depth
+        self._max_depth = settings.max_project_depth if levels is None else min(levels, settings.max_project_depth)
         self._generation = generation
 
     def find(self, tx: Tx, project_id: str) -> Project | None:

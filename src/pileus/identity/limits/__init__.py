@@ -1,0 +1,1 @@
+"""Unified limits: how much of a resource a project may have, kept here for all services."""
