@@ -27,6 +27,8 @@ from pileus.identity import policy as identity_policy
 from pileus.identity.generation import Generation
 from pileus.identity.service import Identity
 from pileus.image import policy as image_policy
+from pileus.image.cache.loops import LOOPS as IMAGE_CACHE_LOOPS
+from pileus.image.cache.service import CACHE_LOOP
 from pileus.image.loops import LOOPS as IMAGE_LOOPS
 from pileus.image.service import Images
 from pileus.image.stores.registry import build_stores
@@ -102,7 +104,7 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
 
     hosts = Hosts(settings.hosts, clock, on_inventory=on_inventory, on_power=on_power)
     stores = build_stores(settings.image.stores, settings.image.files_dir, settings.image.default_store)
-    images = Images(settings.image, db, stores, clock)
+    images = Images(settings.image, db, stores, clock, lambda tx: nudge_loop(tx, nudges, CACHE_LOOP))
     metadata_sync = MetadataSync(lambda tx: nudge_loop(tx, nudges, METADATA_LOOP))
     networks = Networks(
         db=db,
@@ -175,6 +177,7 @@ def loops(cloud: Cloud) -> tuple[Loop, ...]:
     """What is kept true all the time."""
     return (
         *IMAGE_LOOPS,
+        *IMAGE_CACHE_LOOPS,
         *network_loops(cloud.networks, cloud.agents),
         metadata_loop(cloud.compute.servers),
         purge_loop(cloud.settings.conductor.keep_days),

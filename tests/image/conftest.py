@@ -1,7 +1,7 @@
 """The image API without sockets: the real application on a real database, with tokens that are names."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import falcon.testing
 import pytest
 
 from pileus.image import policy
+from pileus.image.cache.settings import CacheSettings
 from pileus.image.routes import make_service
 from pileus.image.service import Images
 from pileus.image.settings import ImageSettings
@@ -45,6 +46,7 @@ class Api:
     stores: Stores
     db: Database
     clock: FakeClock
+    cache_dir: Path
     token: str = "ann@p1:member"
 
     def call(self, method: str, path: str, token: str | None = None, **more: Any) -> falcon.testing.Result:
@@ -80,12 +82,12 @@ class Api:
 
 def make_api(db: Database, directory: Path, settings: ImageSettings | None = None) -> Api:
     clock = FakeClock()
-    settings = settings or ImageSettings()
+    settings = replace(settings or ImageSettings(), cache=CacheSettings("node1", directory / "image-cache"))
     stores = build_stores(settings.stores, directory / "images", settings.default_store)
     images = Images(settings, db, stores, clock)
     dispatcher = Dispatcher(db, Policy(policy.RULES), Names(), "http://cloud")
     app = make_app(dispatcher, [make_service(images)])
-    return Api(falcon.testing.TestClient(app), images, stores, db, clock)
+    return Api(falcon.testing.TestClient(app), images, stores, db, clock, directory / "image-cache")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Glance's policy rules with its current defaults."""
 
+from pileus.image.cache import policy as cache
 from pileus.kernel.policy import Rule
 
 _MEMBER = "role:admin or (role:member and project_id:%(project_id)s)"
@@ -27,4 +28,5 @@ RULES = (
     Rule("add_member", _MEMBER, "Share an image with a project"),
     Rule("modify_member", "role:admin or (role:member and project_id:%(member_id)s)", "Accept or reject an image"),
     Rule("delete_member", _MEMBER, "Share an image with one project less"),
+    *cache.RULES,
 )

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from pileus.image import listing, patch, schemas
+from pileus.image.cache import routes as cache
 from pileus.image.common import own_image
 from pileus.image.data import routes as data
 from pileus.image.domain import Image
@@ -170,6 +171,7 @@ ROUTES: tuple[Route[Images], ...] = (
     Route("PUT", "/images/{image_id}/tags/{tag}", add_tag, "modify_image", status=204, targeted=True),
     Route("DELETE", "/images/{image_id}/tags/{tag}", delete_tag, "modify_image", status=204, targeted=True),
     *data.ROUTES,
+    *cache.ROUTES,
     *members.ROUTES,
     Route("GET", "/schemas/{schema}", show_schema, "get_images"),
     Route("GET", "/info/import", show_import_methods, "get_images"),

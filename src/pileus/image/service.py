@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pileus.image import store
+from pileus.image.cache.service import ImageCache, Wake
 from pileus.image.data.service import Data, ImageData
 from pileus.image.domain import TRANSITIONS, Image, Status
 from pileus.image.members import store as members_store
@@ -24,11 +25,15 @@ _FIELDS = Image.__struct_fields__
 class Images:
     """The image service. Methods take the transaction first."""
 
-    def __init__(self, settings: ImageSettings, db: Database, stores: Stores, clock: Clock) -> None:
+    def __init__(
+        self, settings: ImageSettings, db: Database, stores: Stores, clock: Clock, wake_cache: Wake = lambda _: None
+    ) -> None:
+        """`wake_cache` makes the loop that fills the cache run soon."""
         self.settings = settings
         self._clock = clock
         self.members = Members(settings, clock)
-        self.stored = Data(settings, db, stores, clock)
+        self.cache = ImageCache(settings.cache, db, clock, wake_cache)
+        self.stored = Data(settings, db, stores, clock, self.cache)
 
     # --- reading --------------------------------------------------------------------------------------------
 
@@ -48,6 +53,11 @@ class Images:
                 raise NotFound(f"No image found with ID {wanted.marker}")
         rows = store.page(tx, filters, wanted, marker)
         return [_image(row) for row in rows[: wanted.limit]], len(rows) > wanted.limit
+
+    def find(self, tx: Tx, image_id: str) -> Image | None:
+        """An image, whoever owns it."""
+        row = store.find(tx, image_id)
+        return None if row is None else _image(row)
 
     def open(self, tx: Tx, image_id: str) -> ImageData:
         """The bytes of an active image for a host that boots a server from it, whoever owns the image."""
@@ -119,6 +129,7 @@ class Images:
             raise Forbidden(f"Image {image.id} is protected and cannot be deleted.")
         if not store.change_status(tx, image.id, _before(Status.DELETED), Status.DELETED, uploader=None):
             raise NotFound(f"No image found with ID {image.id}")
+        self.cache.forget(tx, image.id)
         tx.after_commit(lambda: self.stored.remove(image.id, image.locations))
 
     def set_active(self, tx: Tx, image: Image, active: bool) -> None:

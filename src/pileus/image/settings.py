@@ -1,8 +1,9 @@
 """Settings of the image service."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pileus.image.cache.settings import CacheSettings
 from pileus.image.stores.settings import StoreSettings
 from pileus.kernel.config import setting
 
@@ -23,3 +24,4 @@ class ImageSettings:
     member_limit: int = setting(128, "projects that one image may be shared with", minimum=1)
     page_limit: int = setting(1000, "images on one page at most", minimum=1)
     page_default: int = setting(25, "images on a page where the caller asks for no number", minimum=1)
+    cache: CacheSettings = field(default_factory=CacheSettings)

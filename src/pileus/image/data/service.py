@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import structlog
 
 from pileus.image import store
+from pileus.image.cache.service import ImageCache
 from pileus.image.domain import Image, Location, Status
 from pileus.image.settings import ImageSettings
 from pileus.image.stores.base import Store
@@ -45,10 +46,11 @@ class Received:
 class ImageData:
     """The stored bytes of one image, wherever they are."""
 
-    def __init__(self, image: Image, stores: Stores) -> None:
+    def __init__(self, image: Image, stores: Stores, cache: ImageCache | None) -> None:
         self.size = image.size or 0
         self._image = image
         self._stores = stores
+        self._cache = cache
 
     def read(self, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """`length` bytes from `start` on; all that follow without a length. NotFound, at once, if there are none.
@@ -57,7 +59,7 @@ class ImageData:
         """
         end = self.size if length is None else start + length
         waiting = self._sources()
-        chunks = self._open(waiting, start, end - start)
+        chunks = self._cached(waiting, start, end - start) or self._open(waiting, start, end - start)
 
         def going_on() -> Iterator[bytes]:
             nonlocal chunks
@@ -76,6 +78,14 @@ class ImageData:
                     return
 
         return going_on()
+
+    def _cached(self, sources: list[Location], start: int, length: int) -> Iterator[bytes] | None:
+        if self._cache is None:
+            return None
+        chunks = self._cache.read(self._image, start, length)
+        if chunks is None and sources and not self._stores.is_near(sources[0].store):
+            self._cache.want(self._image)
+        return chunks
 
     def _sources(self) -> list[Location]:
         return sorted(self._image.locations, key=lambda location: -self._stores.weight(location.store))
@@ -98,19 +108,23 @@ class ImageData:
 class Data:
     """Images' bytes. Methods that move bytes manage their own transactions."""
 
-    def __init__(self, settings: ImageSettings, db: Database, stores: Stores, clock: Clock) -> None:
+    def __init__(self, settings: ImageSettings, db: Database, stores: Stores, clock: Clock, cache: ImageCache) -> None:
         self.stores = stores
+        self.cache = cache
         self._settings = settings
         self._db = db
         self._clock = clock
 
-    def of(self, image: Image) -> ImageData:
-        """An image's stored bytes. Forbidden while it is deactivated, NotFound if there are none."""
+    def of(self, image: Image, *, cached: bool = True) -> ImageData:
+        """An image's stored bytes. Forbidden while it is deactivated, NotFound if there are none.
+
+        Not `cached`: from the stores themselves.
+        """
         if image.status == Status.DEACTIVATED:
             raise Forbidden(f"The requested image {image.id} has been deactivated. Image data download is forbidden.")
         if image.status != Status.ACTIVE or image.size is None:
             raise NotFound(f"Image {image.id} has no data.")
-        return ImageData(image, self.stores)
+        return ImageData(image, self.stores, self.cache if cached else None)
 
     # --- receiving ------------------------------------------------------------------------------------------
 

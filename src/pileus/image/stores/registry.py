@@ -37,6 +37,10 @@ class Stores:
             raise BadRequest(f"Store '{name}' takes no data: it only reads what is elsewhere.")
         return store
 
+    def is_near(self, name: str) -> bool:
+        """Whether a store's data is on this machine's own disk."""
+        return name in self._stores and self._stores[name].kind == "file"
+
     def weight(self, name: str) -> int:
         """How much a store is preferred for reading; one that is configured no more comes last."""
         return self.settings[name].weight if name in self.settings else -(1 << 31)
