@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pileus.agent.injection.settings import InjectionSettings
 from pileus.agent.settings import AgentSettings
 from pileus.compute.settings import ComputeSettings
 from pileus.drivers.hypervisor.libvirt.settings import LibvirtSettings
@@ -44,6 +45,7 @@ class Settings:
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     hosts: HostsSettings = field(default_factory=HostsSettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
+    injection: InjectionSettings = field(default_factory=InjectionSettings)
     libvirt: LibvirtSettings = field(default_factory=LibvirtSettings)
     linux_network: LinuxNetworkSettings = field(default_factory=LinuxNetworkSettings)
 

@@ -207,6 +207,23 @@ class ImageRef(Spec, frozen=True):
     min_disk: int = 0  # GiB
 
 
+class InjectedFile(Spec, frozen=True):
+    """A file that a server is to have: in its disk, or on its config drive. `path` is absolute."""
+
+    path: str
+    content: bytes
+
+
+class Injection(Spec, frozen=True):
+    """What is written into the root disk when it is made. Only files are insisted on; the rest is best effort."""
+
+    files: tuple[InjectedFile, ...] = ()
+    public_keys: tuple[str, ...] = ()  # OpenSSH lines, for root
+    admin_pass: str | None = None  # root's password
+    network_data: dict[str, object] | None = None  # network_data.json, for /etc/network/interfaces
+    metadata: dict[str, str] = {}  # for /meta.js
+
+
 class DisksSpec(Spec, frozen=True):
     """All disks of a server. Sizes: root and ephemeral in GiB (0 = as large as the image), swap in MiB."""
 
@@ -218,6 +235,7 @@ class DisksSpec(Spec, frozen=True):
     ephemeral_gb: int = 0
     swap_mb: int = 0
     config_drive: bool = False  # built from the server's MetadataSpec, which must be there before
+    inject: Injection | None = None
 
 
 class DiskFile(Spec, frozen=True):
@@ -291,6 +309,7 @@ class MetadataSpec(Spec, frozen=True):
     security_groups: tuple[str, ...] = ()
     addresses: tuple[MetadataAddress, ...] = ()
     network_data: dict[str, object] = {}  # network_data.json, complete
+    files: tuple[InjectedFile, ...] = ()  # on the config drive only
 
 
 # --- the image cache ----------------------------------------------------------------------------------------

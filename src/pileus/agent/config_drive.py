@@ -11,7 +11,7 @@ import msgspec
 
 from pileus.agent.api import MetadataSpec
 from pileus.agent.errors import AgentError, NoSpace
-from pileus.agent.metadata import OPENSTACK_VERSIONS, ec2_meta_data, openstack_files
+from pileus.agent.metadata import OPENSTACK_VERSIONS, content_name, ec2_meta_data, openstack_files
 
 LABEL = "config-2"
 
@@ -21,7 +21,9 @@ def write_config_drive(spec: MetadataSpec, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".config") as scratch:
         root = Path(scratch) / "drive"
         for version in ("2015-10-15", OPENSTACK_VERSIONS[-1]):
-            _write(root / "openstack" / version, openstack_files(spec))
+            _write(root / "openstack" / version, openstack_files(spec, with_files=True))
+        if spec.files:
+            _write(root / "openstack" / "content", {content_name(i): one.content for i, one in enumerate(spec.files)})
         ec2 = {"meta-data.json": msgspec.json.encode(ec2_meta_data(spec))}
         _write(root / "ec2" / "latest", ec2)
         iso = Path(scratch) / "drive.iso"

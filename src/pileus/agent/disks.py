@@ -18,6 +18,7 @@ from pileus.agent.api import DiskFile, DisksSpec, ImageRef, MetadataSpec
 from pileus.agent.config_drive import write_config_drive
 from pileus.agent.errors import AgentError, InvalidRequest, NoSpace
 from pileus.agent.image_cache import ImageCache
+from pileus.agent.injection.injector import Injector
 from pileus.agent.journal import Journal
 from pileus.agent.locks import KeyedLocks
 
@@ -58,8 +59,16 @@ class Disks(Protocol):
 class FileDisks:
     """Disks as files in a directory of the host."""
 
-    def __init__(self, directory: Path, cache: ImageCache, journal: Journal, metadata_of: MetadataOf) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        cache: ImageCache,
+        journal: Journal,
+        metadata_of: MetadataOf,
+        injector: Injector | None = None,
+    ) -> None:
         self._directory = directory
+        self._injector = injector
         self._cache = cache
         self._journal = journal
         self._metadata_of = metadata_of
@@ -136,8 +145,14 @@ class FileDisks:
         size = spec.root_gb * GIB or base.stat().st_size
         path = directory / ROOT
         if not path.exists():
-            _make(path, ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(base)], size)
+            command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(base)]
+            _make(path, command, size, lambda fresh: self._inject(spec, fresh))
         return DiskFile(role="root", path=str(path), format="qcow2", size=size)
+
+    def _inject(self, spec: DisksSpec, disk: Path) -> None:
+        """Write into the root disk what the server is to have in it, before it counts as made."""
+        if spec.inject is not None and self._injector is not None:
+            self._injector.inject(spec.server_id, disk, "qcow2", spec.inject)
 
     def _boot_file(self, role: str, image: ImageRef) -> DiskFile:
         path = self._cache.ensure(image)
@@ -182,10 +197,12 @@ def _base_of(overlay: Path) -> Path | None:
         return None
 
 
-def _make(path: Path, command: list[str], size: int) -> None:
+def _make(path: Path, command: list[str], size: int, finish: Callable[[Path], None]) -> None:
     """Make a disk under another name and rename it, so that a half-made one is never taken for a disk."""
     fresh = path.with_name(f".{path.name}")
+    fresh.unlink(missing_ok=True)  # the one of an agent that was killed may still be written to
     _run([*command, str(fresh), str(size)])
+    finish(fresh)
     fresh.rename(path)
 
 

@@ -13,6 +13,7 @@ from pileus.agent.control_plane import ControlPlane
 from pileus.agent.disks import Disks, FakeDisks, FileDisks
 from pileus.agent.host import Host
 from pileus.agent.image_cache import ImageCache
+from pileus.agent.injection.injector import Injector
 from pileus.agent.journal import Journal
 from pileus.agent.metadata_server import MetadataServer, MetadataStore
 from pileus.agent.reporter import Reporter
@@ -63,7 +64,8 @@ def make_host(settings: Settings, hypervisor: Hypervisor, network: NetworkDriver
     if agent.hypervisor == "fake":
         disks = FakeDisks(journal)
     else:
-        disks = FileDisks(agent.instances_dir, cache, journal, metadata.of)
+        injector = Injector(settings.injection, agent.journal_dir / "injection")
+        disks = FileDisks(agent.instances_dir, cache, journal, metadata.of, injector)
     return Host(
         agent,
         hypervisor=hypervisor,

@@ -30,10 +30,22 @@ KEPT_FILE = "password"
 EC2_VERSIONS = ("1.0", "2007-01-19", "2008-02-01", "2008-09-01", "2009-04-04", "latest")
 
 
-def openstack_files(spec: MetadataSpec) -> dict[str, bytes]:
-    """The files under `openstack/<version>/`: name -> content. All versions have the same ones here."""
+def content_name(position: int) -> str:
+    """The name of an injected file's content in `openstack/content/`."""
+    return f"{position:04}"
+
+
+def openstack_files(spec: MetadataSpec, *, with_files: bool = False) -> dict[str, bytes]:
+    """The files under `openstack/<version>/`: name -> content. All versions have the same ones here. Injected files
+    are told of `with_files`: on config drives, which have their content."""
+    document = _meta_data(spec)
+    if with_files and spec.files:
+        document["files"] = [
+            {"content_path": f"/content/{content_name(position)}", "path": one.path}
+            for position, one in enumerate(spec.files)
+        ]
     files = {
-        "meta_data.json": msgspec.json.encode(_meta_data(spec)),
+        "meta_data.json": msgspec.json.encode(document),
         "network_data.json": msgspec.json.encode(spec.network_data or {"links": [], "networks": [], "services": []}),
         "vendor_data.json": b"{}",
         "vendor_data2.json": b'{"static":{}}',
