@@ -16,6 +16,7 @@ import pytest
 from pileus.agent import image_cache
 from pileus.agent.errors import AgentError, ImageUnusable, NoSpace
 from pileus.agent.image_cache import ImageCache, convert
+from pileus.kernel.qemu_img import Limits
 from tests.agent.images import Source, make_image, pattern, reference
 from tests.real_things import require
 
@@ -143,7 +144,7 @@ def test_qemu_img_is_ended_at_its_limits(tmp_path: Path, monkeypatch: pytest.Mon
     require("qemu-img", "prlimit")
     source = tmp_path / "image.qcow2"
     source.write_bytes(make_image(tmp_path, "qcow2", CONTENT))
-    monkeypatch.setattr(image_cache, "CONVERT_ADDRESS_SPACE", 8 * MIB)
+    monkeypatch.setattr(image_cache, "CONVERT_LIMITS", Limits(address_space=8 * MIB))
     with pytest.raises(ImageUnusable, match="cannot be converted"):
         convert(source, "qcow2", tmp_path / "target")
 
@@ -153,7 +154,7 @@ def test_a_conversion_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.M
     endless.write_text("#!/bin/sh\nwhile :; do :; done\n")
     endless.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(image_cache, "CONVERT_SECONDS", 1)
+    monkeypatch.setattr(image_cache, "CONVERT_LIMITS", Limits(seconds=1))
     begun = time.monotonic()
     with pytest.raises(ImageUnusable, match=r"more than 1 s|cannot be converted"):
         convert(tmp_path / "a", "qcow2", tmp_path / "b")

@@ -10,7 +10,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -21,18 +20,14 @@ import structlog
 from pileus.agent.api import ImageRef
 from pileus.agent.errors import AgentError, ImageUnusable, NoSpace
 from pileus.agent.locks import KeyedLocks
+from pileus.kernel import qemu_img
 from pileus.kernel.image_format import ImageNotAsDeclaredError, inspect_file
 
 log = structlog.get_logger("pileus.agent.image_cache")
 
 Fetch = Callable[[str], Iterator[bytes]]
 
-CONVERT_SECONDS = 3600
-CONVERT_ADDRESS_SPACE = 2 << 30  # bytes: qemu-img on a hostile image cannot take the host's memory
-# qemu-img has up to 64 threads; at the usual 8 MiB of stack and 64 MiB of malloc arena each, they would need more
-# address space than that, and now and then one could not be made.
-CONVERT_STACK = 2 << 20
-CONVERT_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
+CONVERT_LIMITS = qemu_img.Limits()
 MAX_VIRTUAL_SIZE = 1 << 44  # 16 TiB, ext4's largest file
 SUFFIX_PARTIAL = ".part"
 
@@ -177,32 +172,9 @@ def convert(source: Path, disk_format: str, target: Path) -> None:
 
     ImageUnusable if qemu-img refuses it or takes too much; NoSpace if the disk is full.
     """
-    command = [
-        "qemu-img", "convert", "-t", "none", "-T", "none", "-f", _QEMU_NAME.get(disk_format, disk_format),
-        "-O", "raw", str(source), str(target),
-    ]  # fmt: skip
-    done = _limited(command)
-    if done.returncode and b"O_DIRECT" in done.stderr:
-        done = _limited([word for word in command if word not in ("-t", "-T", "none")])
-    if done.returncode:
-        text = done.stderr.decode(errors="replace").strip()
-        if "No space left" in text:
-            raise NoSpace(f"no space to convert an image: {text}")
-        raise ImageUnusable(f"the {disk_format} image cannot be converted: {text or done.returncode}")
-
-
-_QEMU_NAME = {"vhd": "vpc"}
-
-
-def _limited(command: list[str]) -> subprocess.CompletedProcess[bytes]:
-    limits = [f"--as={CONVERT_ADDRESS_SPACE}", f"--cpu={CONVERT_SECONDS}", f"--stack={CONVERT_STACK}"]
     try:
-        return subprocess.run(
-            ["prlimit", *limits, "--", *command],
-            env=os.environ | CONVERT_ENVIRONMENT,
-            capture_output=True,
-            check=False,
-            timeout=CONVERT_SECONDS,
-        )
-    except subprocess.TimeoutExpired as err:
-        raise ImageUnusable(f"converting the image took more than {CONVERT_SECONDS} s") from err
+        qemu_img.convert(source, disk_format, target, limits=CONVERT_LIMITS)
+    except qemu_img.ConversionFailed as err:
+        raise ImageUnusable(str(err)) from err
+    except OSError as err:
+        raise NoSpace(f"no space to convert an image: {err.strerror}") from err
