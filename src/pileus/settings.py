@@ -9,6 +9,7 @@ from typing import Any
 
 from pileus.agent.injection.settings import InjectionSettings
 from pileus.agent.settings import AgentSettings
+from pileus.compute.image_cache.settings import PrecacheSettings
 from pileus.compute.settings import ComputeSettings
 from pileus.drivers.hypervisor.libvirt.settings import LibvirtSettings
 from pileus.drivers.network.linux.settings import LinuxNetworkSettings
@@ -41,6 +42,7 @@ class Settings:
     image: ImageSettings = field(default_factory=ImageSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
+    precache: PrecacheSettings = field(default_factory=PrecacheSettings)
     placement: PlacementSettings = field(default_factory=PlacementSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     hosts: HostsSettings = field(default_factory=HostsSettings)

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 from pileus.agent.api import Inventory, PowerState
 from pileus.compute import api as compute_api
+from pileus.compute.aggregates.service import Aggregates, metadata_by_host
 from pileus.compute.api import ComputeApi
 from pileus.compute.availability_zones.service import AvailabilityZones
 from pileus.compute.flavors.service import Flavors
 from pileus.compute.floating_ips.service import FloatingIps
 from pileus.compute.hypervisors.service import Hypervisors
+from pileus.compute.image_cache.loops import precache_loops
+from pileus.compute.image_cache.policies import policy_of
+from pileus.compute.image_cache.service import PRECACHE_LOOP, ImageCaches
 from pileus.compute.keypairs.service import Keypairs
 from pileus.compute.metadata_sync.loops import metadata_loop
 from pileus.compute.metadata_sync.service import METADATA_LOOP, MetadataSync
@@ -30,6 +34,7 @@ from pileus.image import policy as image_policy
 from pileus.image.cache.loops import LOOPS as IMAGE_CACHE_LOOPS
 from pileus.image.cache.service import CACHE_LOOP
 from pileus.image.loops import LOOPS as IMAGE_LOOPS
+from pileus.image.protection import Protection, load_protection
 from pileus.image.service import Images
 from pileus.image.stores.registry import build_stores
 from pileus.kernel.clock import Clock, SystemClock
@@ -75,6 +80,7 @@ class Cloud:
     hosts: Hosts
     compute: Compute
     compute_api: ComputeApi
+    image_caches: ImageCaches
 
     def close(self) -> None:
         """Let go of connections and sockets."""
@@ -104,7 +110,18 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
 
     hosts = Hosts(settings.hosts, clock, on_inventory=on_inventory, on_power=on_power)
     stores = build_stores(settings.image.stores, settings.image.files_dir, settings.image.default_store)
-    images = Images(settings.image, db, stores, clock, lambda tx: nudge_loop(tx, nudges, CACHE_LOOP))
+    identity = Identity(
+        settings.identity, clock, db, policy, Generation(settings.site.run_dir), region=settings.site.region
+    )
+    images = Images(
+        settings.image,
+        db,
+        stores,
+        clock,
+        wake_cache=lambda tx: nudge_loop(tx, nudges, CACHE_LOOP),
+        limits=identity.limits,
+        protection=make_protection(settings, policy),
+    )
     metadata_sync = MetadataSync(lambda tx: nudge_loop(tx, nudges, METADATA_LOOP))
     networks = Networks(
         db=db,
@@ -114,10 +131,10 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
         nudges=nudges,
         on_servers_changed=metadata_sync.changed,
     )
-    scheduler = Scheduler(settings.scheduler, hosts, placement, clock)
-    identity = Identity(
-        settings.identity, clock, db, policy, Generation(settings.site.run_dir), region=settings.site.region
+    image_caches = ImageCaches(
+        settings.precache, images, hosts, agents, clock, lambda tx: nudge_loop(tx, nudges, PRECACHE_LOOP)
     )
+    scheduler = Scheduler(settings.scheduler, hosts, placement, clock, metadata_by_host)
     flavors = Flavors(settings.compute, identity.projects, clock)
     quotas = Quotas(settings.compute, identity.projects)
     keypairs = Keypairs(settings.compute, quotas, clock)
@@ -133,10 +150,10 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
         agents=agents,
     )
     compute = Compute.build(settings.compute, neighbours, sagas, clock, metadata_sync)
-    api = _compute_api(settings, clock, hosts, placement, networks, compute, flavors, keypairs, quotas)
+    api = _compute_api(settings, clock, hosts, placement, image_caches, networks, compute, flavors, keypairs, quotas)
     return Cloud(
         settings, clock, db, nudges, policy, sagas, agents, identity, images, networks, placement, scheduler, hosts,
-        compute, api,
+        compute, api, image_caches,
     )  # fmt: skip
 
 
@@ -145,6 +162,7 @@ def _compute_api(
     clock: Clock,
     hosts: Hosts,
     placement: Placement,
+    image_caches: ImageCaches,
     networks: Networks,
     compute: Compute,
     flavors: Flavors,
@@ -152,7 +170,8 @@ def _compute_api(
     quotas: Quotas,
 ) -> ComputeApi:
     """What the compute API's routes act on."""
-    services = ComputeServices(hosts, placement, clock)
+    aggregates = Aggregates(hosts, image_caches, compute.servers.neighbours.scheduler.forget, clock)
+    services = ComputeServices(hosts, placement, aggregates, clock)
     return ComputeApi(
         servers=compute.servers,
         flavors=flavors,
@@ -161,10 +180,20 @@ def _compute_api(
         hypervisors=Hypervisors(settings.compute, hosts, placement, clock),
         services=services,
         availability_zones=AvailabilityZones(settings.compute, services),
+        aggregates=aggregates,
         security_groups=SecurityGroups(networks),
         floating_ips=FloatingIps(networks, compute.servers),
         networks=networks,
     )
+
+
+def make_protection(settings: Settings, policy: Policy) -> Protection:
+    """Who may do what to images' custom properties, as the operator's file has it."""
+    path = settings.image.property_protection_file
+    if path is None:
+        return Protection()
+    by_rule = settings.image.property_protection_rule_format == "policies"
+    return load_protection(path, policy.allows if by_rule else None)
 
 
 def make_policy(settings: Settings) -> Policy:
@@ -180,6 +209,7 @@ def loops(cloud: Cloud) -> tuple[Loop, ...]:
         *IMAGE_CACHE_LOOPS,
         *network_loops(cloud.networks, cloud.agents),
         metadata_loop(cloud.compute.servers),
+        *precache_loops(cloud.image_caches, policy_of(cloud.settings.precache)),
         purge_loop(cloud.settings.conductor.keep_days),
     )
 

@@ -1,10 +1,14 @@
 """The small services of compute behind the real application: real registry of hosts, placement and quotas."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import falcon.testing
 
 from pileus.agent.api import HostReport, Inventory
+from pileus.compute.aggregates.policy import RULES as AGGREGATE_RULES
+from pileus.compute.aggregates.routes import ROUTES as AGGREGATE_ROUTES
+from pileus.compute.aggregates.service import Aggregates
 from pileus.compute.availability_zones.policy import RULES as ZONE_RULES
 from pileus.compute.availability_zones.routes import ROUTES as ZONE_ROUTES
 from pileus.compute.availability_zones.service import AvailabilityZones
@@ -71,6 +75,16 @@ class FakeProjects:
         return project_id if project_id in (PROJECT, OTHER_PROJECT, ADMIN_PROJECT) else None
 
 
+class Wishes:
+    """Remembers which hosts were to have which images."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+
+    def request(self, _tx: Tx, _actor: Actor, hosts: Sequence[str], image_ids: Sequence[str]) -> None:
+        self.made.append((tuple(hosts), tuple(image_ids)))
+
+
 class World:
     """Requests go in by `get`, `post`, ...; hosts and servers are made by `add_host` and `add_server`."""
 
@@ -84,12 +98,16 @@ class World:
         self.quotas = Quotas(settings, projects)
         self.flavors = Flavors(settings, projects, self.clock)
         self.keypairs = Keypairs(settings, self.quotas, self.clock)
-        services = ComputeServices(self.hosts, self.placement, self.clock)
+        self.wishes = Wishes()
+        self.rescheduled = 0  # how often the scheduler was told to look anew
+        aggregates = Aggregates(self.hosts, self.wishes, self._reschedule, self.clock)
+        services = ComputeServices(self.hosts, self.placement, aggregates, self.clock)
         service = make_service(
             bound(FLAVOR_ROUTES, self.flavors),
             bound(KEYPAIR_ROUTES, self.keypairs),
             bound(HYPERVISOR_ROUTES, Hypervisors(settings, self.hosts, self.placement, self.clock)),
             bound(SERVICE_ROUTES, services),
+            bound(AGGREGATE_ROUTES, aggregates),
             bound(ZONE_ROUTES, AvailabilityZones(settings, services)),
             bound(LIMIT_ROUTES, self.quotas),
             bound(QUOTA_ROUTES, self.quotas),
@@ -98,7 +116,7 @@ class World:
         policy = Policy(
             [
                 *BASE, *FLAVOR_RULES, *KEYPAIR_RULES, *HYPERVISOR_RULES, *SERVICE_RULES, *ZONE_RULES, *LIMIT_RULES,
-                *QUOTA_RULES, *EXTENSION_RULES,
+                *QUOTA_RULES, *EXTENSION_RULES, *AGGREGATE_RULES,
             ]
         )  # fmt: skip
         self.client = falcon.testing.TestClient(make_app(Dispatcher(db, policy, Names(), "http://cloud"), [service]))
@@ -154,6 +172,9 @@ class World:
 
         self.db.transact(work)
         return server_id
+
+    def _reschedule(self) -> None:
+        self.rescheduled += 1
 
     def _inventory(self, tx: Tx, host: str, inventory: Inventory) -> None:
         totals = {VCPU: inventory.vcpus, MEMORY_MB: inventory.memory_mb, DISK_GB: inventory.disk_gb}

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from pileus.compute.aggregates.policy import RULES as AGGREGATES_RULES
+from pileus.compute.aggregates.routes import ROUTES as AGGREGATES
+from pileus.compute.aggregates.service import Aggregates
 from pileus.compute.availability_zones.policy import RULES as AVAILABILITY_ZONES_RULES
 from pileus.compute.availability_zones.routes import ROUTES as AVAILABILITY_ZONES
 from pileus.compute.availability_zones.service import AvailabilityZones
@@ -51,6 +54,7 @@ RULES: tuple[Rule, ...] = (
     *HYPERVISORS_RULES,
     *SERVICES_RULES,
     *AVAILABILITY_ZONES_RULES,
+    *AGGREGATES_RULES,
     *EXTENSIONS_RULES,
     *SECURITY_GROUPS_RULES,
     *FLOATING_IPS_RULES,
@@ -69,6 +73,7 @@ class ComputeApi:
     hypervisors: Hypervisors
     services: ComputeServices
     availability_zones: AvailabilityZones
+    aggregates: Aggregates
     security_groups: SecurityGroups
     floating_ips: FloatingIps
     networks: Networks
@@ -85,6 +90,7 @@ def make_services(api: ComputeApi) -> tuple[Service[None], ...]:
         bound(HYPERVISORS, api.hypervisors),
         bound(SERVICES, api.services),
         bound(AVAILABILITY_ZONES, api.availability_zones),
+        bound(AGGREGATES, api.aggregates),
         bound(EXTENSIONS, None),
         bound(SECURITY_GROUPS, api.security_groups),
         bound(FLOATING_IPS, api.floating_ips),

@@ -1,7 +1,7 @@
 """The registry of hosts. A host is known from its agent's first report on."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from pileus.agent.api import HostReport, Inventory, PowerState
 from pileus.hosts import store
@@ -91,6 +91,20 @@ class Hosts:
         if not store.update(tx, name, {"forced_down": forced_down}):
             raise NotFound(f"Compute host {name} could not be found.")
         return self.get(tx, name)
+
+    @property
+    def default_zone(self) -> str:
+        """The availability zone of hosts that are in no other."""
+        return self._settings.availability_zone
+
+    def hold(self, tx: Tx, names: Sequence[str]) -> dict[str, str]:
+        """Let nobody else change these hosts until the transaction ends. Their availability zones, for those that
+        there are."""
+        return {row.name: row.availability_zone for row in store.locked(tx, names)}
+
+    def set_availability_zone(self, tx: Tx, name: str, zone: str) -> None:
+        """Put a host into a zone. Host aggregates decide that: nobody else calls this."""
+        store.update(tx, name, {"availability_zone": zone})
 
     def forget(self, tx: Tx, name: str) -> None:
         """Remove a host from the registry. If its agent still runs, its next report registers it anew."""

@@ -11,6 +11,8 @@ from pileus.kernel.db import Row, Tx
 _ALL = sa.select(host).order_by(host.c.name)
 _ONE = sa.select(host).where(host.c.name == sa.bindparam("name"))
 
+_PLACES = sa.select(host.c.name, host.c.availability_zone).order_by(host.c.name)
+
 
 def all_hosts(tx: Tx) -> Sequence[Row]:
     """All hosts by name."""
@@ -20,6 +22,13 @@ def all_hosts(tx: Tx) -> Sequence[Row]:
 def by_name(tx: Tx, name: str) -> Row | None:
     """One host."""
     return tx.one(_ONE, {"name": name})
+
+
+def locked(tx: Tx, names: Sequence[str]) -> Sequence[Row]:
+    """Name and availability zone of hosts, whose rows are held until the transaction ends. In one order always, so that
+    writers do not deadlock."""
+    statement = _PLACES.where(host.c.name.in_(list(names)))
+    return tx.all(statement if tx.dialect == "sqlite" else statement.with_for_update())
 
 
 def insert(tx: Tx, values: dict[str, Any]) -> None:

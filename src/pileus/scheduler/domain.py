@@ -1,8 +1,11 @@
 """What is asked of the scheduler, and what it knows of a host."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
+
+AggregateMetadata = Mapping[str, Collection[str]]
+"""What the aggregates of a host say together: key -> all values."""
 
 
 class HostRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +18,9 @@ class HostRequest(msgspec.Struct, frozen=True, kw_only=True):
     same_hosts: frozenset[str] | None = None  # one of these
     different_hosts: frozenset[str] = frozenset()  # none of these
     tried: frozenset[str] = frozenset()  # they refused this server already
+    project_id: str | None = None
+    extra_specs: Mapping[str, str] = {}  # the flavor's
+    image_properties: Mapping[str, str] = {}
 
 
 class HostView(msgspec.Struct):
@@ -29,4 +35,6 @@ class HostView(msgspec.Struct):
     cached_images: frozenset[str]
     capacity: Mapping[str, int]
     free: dict[str, int]
+    metadata: AggregateMetadata = {}
+    projects: frozenset[str] | None = None  # the only ones whose servers it takes
     score: float = 0.0

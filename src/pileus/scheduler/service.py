@@ -18,7 +18,8 @@ from pileus.kernel.clock import Clock
 from pileus.kernel.db import Database, Tx
 from pileus.kernel.errors import PileusError
 from pileus.placement.domain import DISK_GB, MEMORY_MB, VCPU, Inventory
-from pileus.scheduler.domain import HostRequest, HostView
+from pileus.scheduler.aggregates import asks_for_metadata, has_metadata, projects_of, takes_properties
+from pileus.scheduler.domain import AggregateMetadata, HostRequest, HostView
 from pileus.scheduler.settings import SchedulerSettings
 
 
@@ -61,6 +62,14 @@ class Usages(Protocol):
         ...
 
 
+MetadataByHost = Callable[[Tx], Mapping[str, AggregateMetadata]]
+"""Host -> what its aggregates say; hosts in none may be left out."""
+
+
+def _no_aggregates(_tx: Tx) -> Mapping[str, AggregateMetadata]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Filter:
     """A reason to leave a host out, and how a refusal words it after a number of hosts. `asked`: whether a request
@@ -96,6 +105,24 @@ FILTERS: tuple[Filter, ...] = (
         lambda host, request: host.availability_zone == request.availability_zone,
     ),
     Filter(
+        "AggregateMultiTenancyIsolation",
+        "kept for other projects",
+        lambda request: request.project_id is not None,
+        lambda host, request: host.projects is None or request.project_id in host.projects,
+    ),
+    Filter(
+        "AggregateInstanceExtraSpecsFilter",
+        "in no aggregate that the flavor asks for",
+        asks_for_metadata,
+        has_metadata,
+    ),
+    Filter(
+        "AggregateImagePropertiesIsolation",
+        "kept for images with other properties",
+        lambda request: bool(request.image_properties),
+        takes_properties,
+    ),
+    Filter(
         "SameHostFilter",
         "without the servers of hint same_host",
         lambda request: request.same_hosts is not None,
@@ -122,10 +149,18 @@ FILTERS: tuple[Filter, ...] = (
 class Scheduler:
     """Chooses hosts. Thread-safe."""
 
-    def __init__(self, settings: SchedulerSettings, hosts: HostRegistry, placement: Usages, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: SchedulerSettings,
+        hosts: HostRegistry,
+        placement: Usages,
+        clock: Clock,
+        aggregates: MetadataByHost = _no_aggregates,
+    ) -> None:
         self.settings = settings
         self._hosts = hosts
         self._placement = placement
+        self._aggregates = aggregates
         self._clock = clock
         self._lock = threading.Lock()
         self._views: list[HostView] = []
@@ -158,7 +193,10 @@ class Scheduler:
             return False
         with db.read() as tx:
             usages = self._placement.usages(tx)
-            self._views = [_view(host, usages.get(host.name, {})) for host in self._hosts.all(tx)]
+            said = self._aggregates(tx)
+            self._views = [
+                _view(host, usages.get(host.name, {}), said.get(host.name, {})) for host in self._hosts.all(tx)
+            ]
         for view in self._views:
             view.score = self._score(view)
         self._taken_at = now
@@ -207,7 +245,7 @@ def _share(host: HostView, resource_class: str) -> float:
     return host.free.get(resource_class, 0) / capacity if capacity > 0 else 0.0
 
 
-def _view(host: KnownHost, records: Mapping[str, Inventory]) -> HostView:
+def _view(host: KnownHost, records: Mapping[str, Inventory], metadata: AggregateMetadata) -> HostView:
     return HostView(
         name=host.name,
         available=host.up and host.enabled,
@@ -215,6 +253,8 @@ def _view(host: KnownHost, records: Mapping[str, Inventory]) -> HostView:
         cached_images=frozenset(host.inventory.cached_images),
         capacity={name: record.capacity for name, record in records.items()},
         free={name: record.free for name, record in records.items()},
+        metadata=metadata,
+        projects=projects_of(metadata),
     )
 
 

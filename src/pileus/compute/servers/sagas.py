@@ -114,6 +114,9 @@ def claim_host(ctx: Ctx) -> Json:
             same_hosts=None if params["same_hosts"] is None else frozenset(params["same_hosts"]),
             different_hosts=frozenset(params["different_hosts"]),
             tried=frozenset(params["tried"]),
+            project_id=ctx.project,
+            extra_specs=server.flavor.extra_specs,
+            image_properties=server.image.properties if server.image else {},
         ),
     )
     ctx.host = view.name

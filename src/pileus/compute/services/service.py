@@ -59,12 +59,21 @@ class Inventories(Protocol):
         ...
 
 
+class Memberships(Protocol):
+    """Who knows which aggregates hosts are in."""
+
+    def forget_host(self, tx: Tx, host: str) -> None:
+        """Take a host out of all aggregates."""
+        ...
+
+
 class ComputeServices:
     """Services as administrators see and change them. Methods run in the caller's transaction."""
 
-    def __init__(self, hosts: Hosts, placement: Inventories, clock: Clock) -> None:
+    def __init__(self, hosts: Hosts, placement: Inventories, aggregates: Memberships, clock: Clock) -> None:
         self._hosts = hosts
         self._placement = placement
+        self._aggregates = aggregates
         self._clock = clock
 
     def all(self, tx: Tx, *, host: str | None = None, binary: str | None = None) -> list[ComputeService]:
@@ -107,6 +116,7 @@ class ComputeServices:
             )
         self._placement.forget_host(tx, service.host)
         self._hosts.forget(tx, service.host)
+        self._aggregates.forget_host(tx, service.host)  # only now: whoever was about to add it finds it gone
 
     def _conductors(self, tx: Tx) -> list[ComputeService]:
         seen: dict[str, int] = {}
