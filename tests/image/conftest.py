@@ -10,6 +10,8 @@ import pytest
 
 from pileus.image import policy
 from pileus.image.cache.settings import CacheSettings
+from pileus.image.protection import Protection
+from pileus.image.quotas.service import Limits
 from pileus.image.routes import make_service
 from pileus.image.service import Images
 from pileus.image.settings import ImageSettings
@@ -80,11 +82,17 @@ class Api:
         return [image["name"] for image in answer.json["images"]]
 
 
-def make_api(db: Database, directory: Path, settings: ImageSettings | None = None) -> Api:
+def make_api(
+    db: Database,
+    directory: Path,
+    settings: ImageSettings | None = None,
+    limits: Limits | None = None,
+    protection: Protection | None = None,
+) -> Api:
     clock = FakeClock()
     settings = replace(settings or ImageSettings(), cache=CacheSettings("node1", directory / "image-cache"))
     stores = build_stores(settings.stores, directory / "images", settings.default_store)
-    images = Images(settings, db, stores, clock)
+    images = Images(settings, db, stores, clock, limits=limits, protection=protection)
     dispatcher = Dispatcher(db, Policy(policy.RULES), Names(), "http://cloud")
     app = make_app(dispatcher, [make_service(images)])
     return Api(falcon.testing.TestClient(app), images, stores, db, clock, directory / "image-cache")

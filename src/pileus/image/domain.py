@@ -1,5 +1,7 @@
 """What an image is, its states and who may see it."""
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -68,6 +70,10 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
 
+    def replaced(self, values: Mapping[str, Any]) -> "Image":
+        """The image with these fields changed; others that `values` may hold are not an image's."""
+        return msgspec.structs.replace(self, **{name: values[name] for name in _FIELDS & values.keys()})
+
     def target(self, member: "Member | None" = None) -> dict[str, Any]:
         """What policy checks may look at, in the case of this member."""
         target = {
@@ -82,6 +88,9 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
         return target
 
 
+_FIELDS = frozenset(Image.__struct_fields__)
+
+
 class Member(msgspec.Struct, frozen=True):
     """A project that an image is shared with. `status`: what it says of that, one of MEMBER_STATUSES."""
 
@@ -90,3 +99,22 @@ class Member(msgspec.Struct, frozen=True):
     status: str
     created_at: int
     updated_at: int
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a list is narrowed by. `compare`: (column, operator, value) with SQL's operators as Python names."""
+
+    visible_to: str | None = None  # a project; None sees everything
+    visibility: str | None = None
+    member_status: Sequence[str] = ("accepted",)  # of images that others share with the project
+    equal: Mapping[str, Any] = field(default_factory=dict)
+    within: Mapping[str, Collection[Any]] = field(default_factory=dict)
+    compare: Sequence[tuple[str, str, Any]] = ()
+    tags: Sequence[str] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def further(self) -> bool:
+        """Whether there is more to it than visibility and equal columns."""
+        return bool(self.within or self.compare or self.tags or self.properties)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
-from pileus.image.domain import MEMBER_STATUSES
+from pileus.image.domain import MEMBER_STATUSES, Filters
 from pileus.image.settings import ImageSettings
-from pileus.image.store import Filters
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import parse_iso
 from pileus.kernel.errors import BadRequest

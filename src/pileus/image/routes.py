@@ -8,16 +8,18 @@ from pileus.image import listing, patch, schemas
 from pileus.image.cache import routes as cache
 from pileus.image.common import own_image
 from pileus.image.data import routes as data
-from pileus.image.domain import Image
+from pileus.image.domain import Filters, Image
 from pileus.image.errors import error_shape
 from pileus.image.members import routes as members
 from pileus.image.members.schemas import MEMBER_SCHEMA, MEMBERS_SCHEMA
+from pileus.image.protection import Operation
+from pileus.image.quotas import routes as quotas
 from pileus.image.service import Images
 from pileus.kernel.auth import Actor
 from pileus.kernel.errors import BadRequest, Forbidden, NotFound
 from pileus.kernel.fields import MALFORMED_JSON
 from pileus.kernel.http import Call, Reply, Route, Service
-from pileus.kernel.paging import next_link
+from pileus.kernel.paging import Page, next_link
 
 PREFIX = "/image/v2"
 MAX_DOCUMENT = 1 << 20
@@ -28,16 +30,28 @@ def list_images(call: Call, images: Images) -> dict[str, Any]:
     """List Images."""
     filters = listing.parse_filters(call.query, call.actor)
     page = listing.parse_page(call.query, images.settings)
-    with call.read() as tx:
-        found, more = images.page(tx, call.actor, filters, page)
+    found, more = _page(call, images, filters, page)
     answer: dict[str, Any] = {
-        "images": [schemas.render(image) for image in found],
+        "images": [_render(call, images, image) for image in found],
         "schema": "/v2/schemas/images",
         "first": _first(call),
     }
     if more and found:
         answer["next"] = next_link("/v2/images", call.query.pairs, found[-1].id)
     return answer
+
+
+def _page(call: Call, images: Images, filters: Filters, page: Page) -> tuple[list[Image], bool]:
+    """A filter by a property that the caller may not read finds nothing, as it would tell its value."""
+    if not all(images.protection.permits(call.actor, Operation.READ, name) for name in filters.properties):
+        return [], False
+    with call.read() as tx:
+        return images.page(tx, call.actor, filters, page)
+
+
+def _render(call: Call, images: Images, image: Image) -> dict[str, Any]:
+    """An image as this caller sees it."""
+    return schemas.render(images.protection.readable(call.actor, image))
 
 
 def _first(call: Call) -> str:
@@ -50,8 +64,9 @@ def create_image(call: Call, images: Images) -> Reply:
     values = schemas.parse_create(_document(call))
     _check_owner(call.actor, values)
     _check_visibility(call, values, {"project_id": call.actor.project_id, "owner": call.actor.project_id})
+    images.protection.check(call.actor, {}, values.get("properties", {}))
     image = call.transact(lambda tx: images.create(tx, call.actor, values))
-    return Reply(schemas.render(image), headers={"Location": f"{call.base_url}/images/{image.id}"})
+    return Reply(_render(call, images, image), headers={"Location": f"{call.base_url}/images/{image.id}"})
 
 
 def show_image(call: Call, images: Images) -> dict[str, Any]:
@@ -59,7 +74,7 @@ def show_image(call: Call, images: Images) -> dict[str, Any]:
     with call.read() as tx:
         image = images.get(tx, call.actor, call.params["image_id"])
     call.authorize(image.target())
-    return schemas.render(image)
+    return _render(call, images, image)
 
 
 def update_image(call: Call, images: Images) -> dict[str, Any]:
@@ -69,11 +84,12 @@ def update_image(call: Call, images: Images) -> dict[str, Any]:
     def work(tx: Any) -> Image:
         image = own_image(call, images, tx)
         values = patch.apply(image, operations)
+        images.protection.check(call.actor, image.properties, values.get("properties", image.properties))
         _check_owner(call.actor, values)
         _check_visibility(call, values, image.target())
         return images.update(tx, image, values)
 
-    return schemas.render(call.transact(work))
+    return _render(call, images, call.transact(work))
 
 
 def delete_image(call: Call, images: Images) -> None:
@@ -173,6 +189,7 @@ ROUTES: tuple[Route[Images], ...] = (
     *data.ROUTES,
     *cache.ROUTES,
     *members.ROUTES,
+    *quotas.ROUTES,
     Route("GET", "/schemas/{schema}", show_schema, "get_images"),
     Route("GET", "/info/import", show_import_methods, "get_images"),
 )

@@ -6,11 +6,12 @@ from typing import Any
 from pileus.image import store
 from pileus.image.cache.service import ImageCache, Wake
 from pileus.image.data.service import Data, ImageData
-from pileus.image.domain import TRANSITIONS, Image, Status
+from pileus.image.domain import TRANSITIONS, Filters, Image, Status
 from pileus.image.members import store as members_store
 from pileus.image.members.service import Members
+from pileus.image.protection import Protection
+from pileus.image.quotas.service import ImageQuotas, Limits, NoLimits
 from pileus.image.settings import ImageSettings
-from pileus.image.store import Filters
 from pileus.image.stores.registry import Stores
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import Clock
@@ -26,14 +27,23 @@ class Images:
     """The image service. Methods take the transaction first."""
 
     def __init__(
-        self, settings: ImageSettings, db: Database, stores: Stores, clock: Clock, wake_cache: Wake = lambda _: None
+        self,
+        settings: ImageSettings,
+        db: Database,
+        stores: Stores,
+        clock: Clock,
+        wake_cache: Wake = lambda _: None,
+        limits: Limits | None = None,
+        protection: Protection | None = None,
     ) -> None:
-        """`wake_cache` makes the loop that fills the cache run soon."""
+        """`wake_cache` makes the loop that fills the cache run soon. `limits`: identity's unified limits."""
         self.settings = settings
+        self.protection = protection or Protection()
         self._clock = clock
         self.members = Members(settings, clock)
         self.cache = ImageCache(settings.cache, db, clock, wake_cache)
-        self.stored = Data(settings, db, stores, clock, self.cache)
+        self.quotas = ImageQuotas(settings, limits or NoLimits())
+        self.stored = Data(settings, db, stores, clock, self.cache, self.quotas)
 
     # --- reading --------------------------------------------------------------------------------------------
 
@@ -100,6 +110,7 @@ class Images:
         }
         self._check_limits(row["properties"], row["tags"])
         store.insert(tx, row)
+        self.quotas.check_create(tx, row["owner"])
         return Image(**row)
 
     def update(self, tx: Tx, image: Image, values: Mapping[str, Any]) -> Image:
@@ -110,7 +121,7 @@ class Images:
         self._check_limits(values.get("properties", {}), values.get("tags", []))
         changed = {**values, "updated_at": self._clock.now()}
         store.update(tx, image.id, changed)
-        return _replaced(image, changed)
+        return image.replaced(changed)
 
     def set_tag(self, tx: Tx, image: Image, tag: str) -> None:
         """Give the image a tag; it may have it already."""
@@ -166,7 +177,3 @@ def _before(target: Status) -> list[Status]:
 def _image(row: Row) -> Image:
     values = row._mapping
     return Image(**{name: values[name] for name in _FIELDS})
-
-
-def _replaced(image: Image, values: Mapping[str, Any]) -> Image:
-    return Image(**{name: values.get(name, getattr(image, name)) for name in _FIELDS})

@@ -22,6 +22,15 @@ class ImageSettings:
     property_limit: int = setting(128, "custom properties that one image may have", minimum=1)
     tag_limit: int = setting(128, "tags that one image may have", minimum=1)
     member_limit: int = setting(128, "projects that one image may be shared with", minimum=1)
+    use_keystone_limits: bool = setting(
+        True, "keep to identity's unified limits for images (image_count_total and so on) where any are registered"
+    )
     page_limit: int = setting(1000, "images on one page at most", minimum=1)
     page_default: int = setting(25, "images on a page where the caller asks for no number", minimum=1)
+    property_protection_file: Path | None = setting(
+        None, "who may create, read, update and delete which custom properties, in the form of Glance's file"
+    )
+    property_protection_rule_format: str = setting(
+        "roles", "what that file names: roles, or rules of the policy", choices=("roles", "policies")
+    )
     cache: CacheSettings = field(default_factory=CacheSettings)

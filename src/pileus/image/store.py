@@ -1,13 +1,12 @@
 """Queries on images."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from pileus.image.domain import VISIBILITIES, Status
+from pileus.image.domain import VISIBILITIES, Filters, Status
 from pileus.image.members.store import shared_with
 from pileus.image.models import image, image_location, image_member, image_property, image_tag
 from pileus.kernel.db import Row, Tx
@@ -17,25 +16,6 @@ COLUMNS: dict[str, sa.ColumnElement[Any]] = {column.name: column for column in i
 _ME: sa.BindParameter[str] = sa.bindparam("me", type_=image.c.owner.type)
 _ROWS: sa.BindParameter[int] = sa.bindparam("rows", type_=sa.Integer())
 _ONE = sa.select(image).where(image.c.id == sa.bindparam("id"), image.c.status != Status.DELETED)
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What a list is narrowed by. `compare`: (column, operator, value) with SQL's operators as Python names."""
-
-    visible_to: str | None = None  # a project; None sees everything
-    visibility: str | None = None
-    member_status: Sequence[str] = ("accepted",)  # of images that others share with the project
-    equal: Mapping[str, Any] = field(default_factory=dict)
-    within: Mapping[str, Collection[Any]] = field(default_factory=dict)
-    compare: Sequence[tuple[str, str, Any]] = ()
-    tags: Sequence[str] = ()
-    properties: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def further(self) -> bool:
-        """Whether there is more to it than visibility and equal columns."""
-        return bool(self.within or self.compare or self.tags or self.properties)
 
 
 _OPERATORS = {

@@ -136,7 +136,7 @@ def test_pruning_removes_the_least_recently_used_first(api: Api) -> None:
     cache._settings = replace(cache._settings, max_size=2 * len(DATA))
     answer = api.call("POST", "/cache/prune", ADMIN)
     assert answer.json == {"total_bytes_pruned": len(DATA), "total_files_pruned": 1}
-    assert status(api)[0] == [ids[0], ids[2]]
+    assert set(status(api)[0]) == {ids[0], ids[2]}
     assert copies(api) == {ids[0], ids[2]}
     assert api.call("POST", "/cache/prune", ADMIN).json == {"total_bytes_pruned": 0, "total_files_pruned": 0}
 

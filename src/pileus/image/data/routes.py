@@ -18,7 +18,7 @@ def upload(call: Call, images: Images) -> None:
     check_body(call, images)
     with call.read() as tx:
         image = own_image(call, images, tx)
-    images.stored.upload(image, chunks_of(call), call.header("X-Image-Meta-Store") or "")
+    images.stored.upload(image, chunks_of(call), call.header("X-Image-Meta-Store") or "", call.content_length)
 
 
 def download(call: Call, images: Images) -> Reply:

@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -12,11 +12,12 @@ import structlog
 from pileus.image import store
 from pileus.image.cache.service import ImageCache
 from pileus.image.domain import Image, Location, Status
+from pileus.image.quotas.service import ImageQuotas
 from pileus.image.settings import ImageSettings
 from pileus.image.stores.base import Store
 from pileus.image.stores.registry import Stores
 from pileus.kernel.clock import Clock
-from pileus.kernel.db import Database, Row
+from pileus.kernel.db import Database, Row, Tx
 from pileus.kernel.errors import (
     BadRequest,
     Conflict,
@@ -108,12 +109,21 @@ class ImageData:
 class Data:
     """Images' bytes. Methods that move bytes manage their own transactions."""
 
-    def __init__(self, settings: ImageSettings, db: Database, stores: Stores, clock: Clock, cache: ImageCache) -> None:
+    def __init__(
+        self,
+        settings: ImageSettings,
+        db: Database,
+        stores: Stores,
+        clock: Clock,
+        cache: ImageCache,
+        quotas: ImageQuotas,
+    ) -> None:
         self.stores = stores
         self.cache = cache
         self._settings = settings
         self._db = db
         self._clock = clock
+        self._quotas = quotas
 
     def of(self, image: Image, *, cached: bool = True) -> ImageData:
         """An image's stored bytes. Forbidden while it is deactivated, NotFound if there are none.
@@ -128,15 +138,16 @@ class Data:
 
     # --- receiving ------------------------------------------------------------------------------------------
 
-    def upload(self, image: Image, chunks: Iterator[bytes], store_name: str = "") -> None:
+    def upload(self, image: Image, chunks: Iterator[bytes], store_name: str = "", size: int | None = None) -> None:
         """Receive an image's data as it arrives, in constant memory; the image is active afterwards.
 
-        Conflict if it has data, or is receiving some, already. Whatever goes wrong, the image is queued again and
-        nothing of the data remains.
+        `size`: how many bytes will come, if that is known. Conflict if the image has data, or is receiving some,
+        already; TooLarge if its owner's quota is exhausted. Whatever goes wrong, the image is queued again and nothing
+        of the data remains.
         """
         check_formats(image)
         target = self.stores.writable(store_name) if store_name else self.stores.default
-        uploader = self._begin(image, Status.SAVING)
+        uploader = self._begin(image, Status.SAVING, lambda tx: self._quotas.check_upload(tx, image.owner, size))
         try:
             received = self.receive(image, target, chunks)
         except BaseException as err:
@@ -155,13 +166,15 @@ class Data:
         locator = target.write(image.id, iter(checked))
         return Received(Location(target.name, locator, {}), checked.facts())
 
-    def _begin(self, image: Image, status: Status) -> str:
+    def _begin(self, image: Image, status: Status, check: Callable[[Tx], None]) -> str:
         uploader = new_owner()
-        begun = self._db.transact(
-            lambda tx: store.change_status(tx, image.id, (Status.QUEUED,), status, uploader=uploader)
-        )
-        if not begun:
-            raise Conflict(f"Image status transition from {image.status} to {status} is not allowed.")
+
+        def begin(tx: Tx) -> None:
+            if not store.change_status(tx, image.id, (Status.QUEUED,), status, uploader=uploader):
+                raise Conflict(f"Image status transition from {image.status} to {status} is not allowed.")
+            check(tx)
+
+        self._db.transact(begin)
         return uploader
 
     # --- removing -------------------------------------------------------------------------------------------
