@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pileus.agent.api import Inventory, PowerState
+from pileus.agent.injection.settings import InjectionSettings
 from pileus.compute import api as compute_api
 from pileus.compute.aggregates.service import Aggregates, metadata_by_host
 from pileus.compute.api import ComputeApi
@@ -22,6 +23,7 @@ from pileus.compute.metadata_sync.loops import metadata_loop
 from pileus.compute.metadata_sync.service import METADATA_LOOP, MetadataSync
 from pileus.compute.quotas.service import Quotas
 from pileus.compute.security_groups.service import SecurityGroups
+from pileus.compute.servers.injection import InjectionChoice
 from pileus.compute.servers.sagas import SAGAS as SERVER_SAGAS
 from pileus.compute.servers.service import Neighbours
 from pileus.compute.service import Compute
@@ -109,19 +111,10 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
         compute.observe_power(tx, host, states, complete)
 
     hosts = Hosts(settings.hosts, clock, on_inventory=on_inventory, on_power=on_power)
-    stores = build_stores(settings.image.stores, settings.image.files_dir, settings.image.default_store)
     identity = Identity(
         settings.identity, clock, db, policy, Generation(settings.site.run_dir), region=settings.site.region
     )
-    images = Images(
-        settings.image,
-        db,
-        stores,
-        clock,
-        wake_cache=lambda tx: nudge_loop(tx, nudges, CACHE_LOOP),
-        limits=identity.limits,
-        protection=make_protection(settings, policy),
-    )
+    images = _images(settings, db, clock, nudges, identity, policy)
     metadata_sync = MetadataSync(lambda tx: nudge_loop(tx, nudges, METADATA_LOOP))
     networks = Networks(
         db=db,
@@ -149,12 +142,37 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
         scheduler=scheduler,
         agents=agents,
     )
-    compute = Compute.build(settings.compute, neighbours, sagas, clock, metadata_sync)
+    compute = Compute.build(settings.compute, neighbours, sagas, clock, metadata_sync, _injection(settings.injection))
     api = _compute_api(settings, clock, hosts, placement, image_caches, networks, compute, flavors, keypairs, quotas)
     return Cloud(
         settings, clock, db, nudges, policy, sagas, agents, identity, images, networks, placement, scheduler, hosts,
         compute, api, image_caches,
     )  # fmt: skip
+
+
+def _images(
+    settings: Settings, db: Database, clock: Clock, nudges: Nudges, identity: Identity, policy: Policy
+) -> Images:
+    return Images(
+        settings.image,
+        db,
+        build_stores(settings.image.stores, settings.image.files_dir, settings.image.default_store),
+        clock,
+        wake_cache=lambda tx: nudge_loop(tx, nudges, CACHE_LOOP),
+        limits=identity.limits,
+        protection=make_protection(settings, policy),
+    )
+
+
+def _injection(settings: InjectionSettings) -> InjectionChoice:
+    return InjectionChoice(
+        enabled=settings.enabled,
+        with_config_drive=settings.with_config_drive,
+        key=settings.key,
+        password=settings.password,
+        network=settings.network,
+        metadata=settings.metadata,
+    )
 
 
 def _compute_api(
