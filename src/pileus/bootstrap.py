@@ -8,7 +8,8 @@ from pileus.wiring import build
 
 
 def bootstrap(settings: Settings, credentials: Credentials) -> None:
-    """Keys, the administrator, roles, the catalog, and the external network. The database is migrated already."""
+    """Keys, the administrator, roles, the catalog, the external network, and the types of resources that metadata is
+    defined for. The database is migrated already."""
     identity_bootstrap.create_keys(settings.identity)
     cloud = build(settings, credentials.host_secret)
     try:
@@ -22,5 +23,6 @@ def bootstrap(settings: Settings, credentials: Credentials) -> None:
                 public_url=settings.site.public_url,
             )
             cloud.networks.bootstrap(tx, admin)
+            cloud.images.metadefs.bootstrap(tx)
     finally:
         cloud.close()

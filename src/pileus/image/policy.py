@@ -1,6 +1,7 @@
 """Glance's policy rules with its current defaults."""
 
 from pileus.image.cache import policy as cache
+from pileus.image.metadefs import policy as metadefs
 from pileus.kernel.policy import Rule
 
 _MEMBER = "role:admin or (role:member and project_id:%(project_id)s)"
@@ -28,5 +29,6 @@ RULES = (
     Rule("add_member", _MEMBER, "Share an image with a project"),
     Rule("modify_member", "role:admin or (role:member and project_id:%(member_id)s)", "Accept or reject an image"),
     Rule("delete_member", _MEMBER, "Share an image with one project less"),
+    *metadefs.RULES,
     *cache.RULES,
 )

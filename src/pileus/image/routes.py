@@ -12,6 +12,7 @@ from pileus.image.domain import Filters, Image
 from pileus.image.errors import error_shape
 from pileus.image.members import routes as members
 from pileus.image.members.schemas import MEMBER_SCHEMA, MEMBERS_SCHEMA
+from pileus.image.metadefs import routes as metadefs
 from pileus.image.protection import Operation
 from pileus.image.quotas import routes as quotas
 from pileus.image.service import Images
@@ -189,6 +190,7 @@ ROUTES: tuple[Route[Images], ...] = (
     *data.ROUTES,
     *cache.ROUTES,
     *members.ROUTES,
+    *metadefs.ROUTES,
     *quotas.ROUTES,
     Route("GET", "/schemas/{schema}", show_schema, "get_images"),
     Route("GET", "/info/import", show_import_methods, "get_images"),

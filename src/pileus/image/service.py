@@ -9,6 +9,7 @@ from pileus.image.data.service import Data, ImageData
 from pileus.image.domain import TRANSITIONS, Filters, Image, Status
 from pileus.image.members import store as members_store
 from pileus.image.members.service import Members
+from pileus.image.metadefs.service import MetadefService
 from pileus.image.protection import Protection
 from pileus.image.quotas.service import ImageQuotas, Limits, NoLimits
 from pileus.image.settings import ImageSettings
@@ -41,6 +42,7 @@ class Images:
         self.protection = protection or Protection()
         self._clock = clock
         self.members = Members(settings, clock)
+        self.metadefs = MetadefService(clock)
         self.cache = ImageCache(settings.cache, db, clock, wake_cache)
         self.quotas = ImageQuotas(settings, limits or NoLimits())
         self.stored = Data(settings, db, stores, clock, self.cache, self.quotas)
