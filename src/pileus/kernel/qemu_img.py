@@ -44,28 +44,34 @@ def convert(
     to: str = "raw",
     limits: Limits = DEFAULT_LIMITS,
     check: Callable[[], None] = lambda: None,
+    inherited: Sequence[int] = (),
 ) -> None:
     """Convert an inspected image of `disk_format` into a new file.
 
-    `check` is called a few times a second; what it raises ends the conversion. ConversionFailed if qemu-img fails or
-    is killed by a limit; OSError (ENOSPC) if there is no space. The target may then hold a part: it is the caller's to
-    remove.
+    `check` is called a few times a second; what it raises ends the conversion. `inherited`: descriptors that stay open
+    as long as qemu-img lives, a lock's for instance. ConversionFailed if qemu-img fails or is killed by a limit;
+    OSError (ENOSPC) if there is no space. The target may then hold a part: it is the caller's to remove.
     """
     command = [
         "qemu-img", "convert", "-t", "none", "-T", "none", "-f", QEMU_NAMES.get(disk_format, disk_format),
         "-O", QEMU_NAMES.get(to, to), str(source), str(target),
     ]  # fmt: skip
-    code, text = run(command, limits, check)
+    code, text = run(command, limits, check, inherited)
     if code and "O_DIRECT" in text:
-        code, text = run([word for word in command if word not in ("-t", "-T", "none")], limits, check)
+        code, text = run([word for word in command if word not in ("-t", "-T", "none")], limits, check, inherited)
     if not code:
         return
-    if "No space left" in text:
+    if "No space left" in text or "quota exceeded" in text:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
     raise ConversionFailed(f"The {disk_format} image cannot be converted: {text or _death(code)}.")
 
 
-def run(command: Sequence[str], limits: Limits, check: Callable[[], None] = lambda: None) -> tuple[int, str]:
+def run(
+    command: Sequence[str],
+    limits: Limits,
+    check: Callable[[], None] = lambda: None,
+    inherited: Sequence[int] = (),
+) -> tuple[int, str]:
     """Run a command under the limits; its exit code, and what it wrote to standard error.
 
     It dies with this process. ConversionFailed after `limits.seconds`.
@@ -79,6 +85,7 @@ def run(command: Sequence[str], limits: Limits, check: Callable[[], None] = lamb
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        pass_fds=inherited,
     ) as process:
         try:
             text = _wait(process, limits.seconds, check)
