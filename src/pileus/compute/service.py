@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pileus.agent.api import Inventory, PowerState
 from pileus.compute.metadata_sync.service import MetadataSync
 from pileus.compute.servers import loops
+from pileus.compute.servers.injection import NO_INJECTION, InjectionChoice
 from pileus.compute.servers.service import Neighbours, Servers
 from pileus.compute.settings import ComputeSettings
 from pileus.kernel.clock import Clock
@@ -28,9 +29,10 @@ class Compute:
         sagas: Sagas,
         clock: Clock,
         metadata_sync: MetadataSync,
+        injection: InjectionChoice = NO_INJECTION,
     ) -> "Compute":
         """The service with its collaborators."""
-        return cls(Servers(settings, neighbours, sagas, clock, metadata_sync))
+        return cls(Servers(settings, neighbours, sagas, clock, metadata_sync, injection))
 
     def observe_power(self, tx: Tx, host: str, states: Mapping[str, PowerState], complete: bool) -> None:
         """Take over the power states that a host reports. `complete`: these are all its guests."""

@@ -13,11 +13,6 @@ _AUTOMATIC = {
 }
 
 
-def needed(network_data: Mapping[str, Any]) -> bool:
-    """Whether an address of the server is told by no DHCP server or router, so that the guest cannot learn it."""
-    return any(network["type"] not in _AUTOMATIC for network in network_data.get("networks", ()))
-
-
 def interfaces(network_data: Mapping[str, Any]) -> str:
     """The file. Interfaces are eth0, eth1 ... in the order of the links; each is named with its MAC address too."""
     parts = [HEAD]

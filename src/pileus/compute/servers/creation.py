@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from pileus.agent.api import PowerState
+from pileus.agent.api import InjectedFile, PowerState
 from pileus.compute.errors import AmbiguousNetworks
 from pileus.compute.quotas.service import Quotas
 from pileus.compute.servers.domain import Boot, FlavorSnapshot, ImageSnapshot, Task, VmState
+from pileus.compute.servers.injection import InjectionChoice, check_limits, to_params
 from pileus.compute.servers.neighbours import Flavor, Flavors, Hosts, Image, Images, Keypairs, Networks
 from pileus.compute.servers.policy import FORCED_HOST, REQUESTED_DESTINATION, ZERO_DISK_FLAVOR
 from pileus.compute.servers.specs import hostname_of
@@ -47,6 +48,7 @@ class NewServers(msgspec.Struct, frozen=True, kw_only=True):
     key_name: str | None = None
     user_data: str | None = None
     config_drive: bool = False
+    files: tuple[InjectedFile, ...] = ()
     metadata: dict[str, str] = {}
     security_groups: tuple[str, ...] = ()
     availability_zone: str | None = None
@@ -79,6 +81,8 @@ class Plan:
     same_hosts: list[str] | None
     different_hosts: list[str]
     admin_pass: str
+    config_drive: bool
+    guest_gets_password: bool
     reservation_id: str
 
     @property
@@ -101,6 +105,7 @@ class Planner:
         networks: Networks,
         hosts: Hosts,
         hosts_of_servers: Callable[[Tx, Actor, Sequence[str]], list[str]],
+        injection: InjectionChoice,
     ) -> None:
         self._settings = settings
         self._images = images
@@ -110,6 +115,7 @@ class Planner:
         self._networks = networks
         self._hosts = hosts
         self._hosts_of_servers = hosts_of_servers
+        self._injection = injection
 
     def plan(self, tx: Tx, actor: Actor, new: NewServers, may: May) -> Plan:
         """The plan for a request. BadRequest, Forbidden or Conflict say what is wrong with it."""
@@ -117,6 +123,9 @@ class Planner:
         if new.metadata:
             check_metadata_size(new.metadata, self._quotas.limits(tx, actor.owner, actor.user_id)["metadata_items"])
         _check_user_data(new.user_data)
+        if new.files:
+            check_limits(new.files, self._quotas.limits(tx, actor.owner, actor.user_id))
+        config_drive = self._config_drive(new)
         flavor = self._flavor(tx, actor, new.flavor_ref)
         if not new.image_ref:
             raise BadRequest("Block Device Mapping is Invalid: Boot from volume is not offered. Give an imageRef.")
@@ -142,8 +151,15 @@ class Planner:
             same_hosts=same,
             different_hosts=different,
             admin_pass=new.admin_pass or generate_password(self._settings.password_length),
+            config_drive=config_drive,
+            guest_gets_password=config_drive or (self._injection.enabled and self._injection.password),
             reservation_id=f"r-{secrets.token_hex(4)}",
         )
+
+    def _config_drive(self, new: NewServers) -> bool:
+        """Whether servers get a config drive: where asked for, and where files would reach them in no other way."""
+        lost = bool(new.files) and not self._injection.enabled
+        return new.config_drive or self._settings.force_config_drive or lost
 
     def _flavor(self, tx: Tx, actor: Actor, flavor_ref: str) -> Flavor:
         try:
@@ -238,7 +254,7 @@ class Planner:
         )
 
 
-def rows_of(plan: Plan, actor: Actor, settings: ComputeSettings, now: int) -> list[dict[str, Any]]:
+def rows_of(plan: Plan, actor: Actor, now: int) -> list[dict[str, Any]]:
     """The rows of a plan's servers."""
     new = plan.new
     rows = []
@@ -261,7 +277,7 @@ def rows_of(plan: Plan, actor: Actor, settings: ComputeSettings, now: int) -> li
                 "flavor": plan.flavor,
                 "image": plan.image,
                 "key_name": new.key_name,
-                "config_drive": new.config_drive or settings.force_config_drive,
+                "config_drive": plan.config_drive,
                 "auto_disk_config": new.auto_disk_config is not False,
                 "metadata": new.metadata,
                 "tags": sorted(new.tags),
@@ -286,7 +302,8 @@ def rows_of(plan: Plan, actor: Actor, settings: ComputeSettings, now: int) -> li
 
 
 def saga_params(plan: Plan, nics: Sequence[PlannedNic]) -> dict[str, Any]:
-    """What the saga of one of the plan's servers is started with. The password is there only for a config drive."""
+    """What the saga of one of the plan's servers is started with. The password is there only if the guest
+    gets it before it boots: by its config drive or in its disk."""
     return {
         "resources": plan.resources,
         "nics": msgspec.to_builtins(list(nics)),
@@ -295,7 +312,8 @@ def saga_params(plan: Plan, nics: Sequence[PlannedNic]) -> dict[str, Any]:
         "host": plan.host,
         "same_hosts": plan.same_hosts,
         "different_hosts": plan.different_hosts,
-        "admin_pass": plan.admin_pass if plan.new.config_drive else None,
+        "admin_pass": plan.admin_pass if plan.guest_gets_password else None,
+        "files": to_params(plan.new.files),
         "tried": [],
         "reasons": [],
     }

@@ -1,13 +1,12 @@
 """From decoded bodies to what the service takes: here the versions' differences end."""
 
-import base64
-import binascii
 import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
 from pileus.compute.servers.creation import NewServers
-from pileus.compute.servers.schemas import BlockDevice, InjectedFile, NetworkItem
+from pileus.compute.servers.injection import files_of
+from pileus.compute.servers.schemas import BlockDevice, NetworkItem
 from pileus.compute.servers.service import ServerUpdate
 from pileus.kernel.errors import BadRequest
 from pileus.kernel.fields import UNSET, given
@@ -22,7 +21,6 @@ def new_servers(envelope: Any, version: Version) -> NewServers:
     """The request that a POST /servers body makes. BadRequest where fields contradict each other."""
     body = envelope.wrapped
     _refuse_certificates(given(getattr(body, "trusted_image_certificates", UNSET)))
-    _refuse_files(getattr(body, "personality", []))
     least = body.min_count or 1
     return NewServers(
         name=body.name,
@@ -32,6 +30,7 @@ def new_servers(envelope: Any, version: Version) -> NewServers:
         key_name=body.key_name,
         user_data=body.user_data,
         config_drive=bool(body.config_drive),
+        files=files_of(getattr(body, "personality", [])),
         metadata=body.metadata,
         security_groups=tuple(dict.fromkeys(group.name for group in body.security_groups)),
         availability_zone=body.availability_zone,
@@ -139,13 +138,3 @@ def _access_ip(name: str, text: str | None, version: int) -> str | None:
 def _refuse_certificates(certificates: Sequence[str] | None) -> None:
     if certificates:
         raise BadRequest("Trusted image certificates are not offered: images are verified by their checksums.")
-
-
-def _refuse_files(files: Sequence[InjectedFile]) -> None:
-    for one in files:
-        try:
-            base64.b64decode("".join(one.contents.split()), validate=True)
-        except (binascii.Error, ValueError) as err:
-            raise BadRequest(f"Contents of the file {one.path} are not valid base64.") from err
-    if files:
-        raise BadRequest("File injection is not offered. Give the files in user_data.")

@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from pileus.agent.api import PowerAction, PowerState
+from pileus.agent.api import InjectedFile, Injection, MetadataSpec, PowerAction, PowerState
 from pileus.compute.metadata_sync import store as metadata_store
 from pileus.compute.servers import specs, store
 from pileus.compute.servers.domain import Fault, Server, Task, VmState
+from pileus.compute.servers.injection import from_params, injection_for
 from pileus.compute.servers.service import CREATE, DELETE, REBOOT, START, STOP, Servers
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import NotFound, PileusError
@@ -191,9 +192,11 @@ def unplug_ports(ctx: Ctx) -> None:
 def prepare_disks(ctx: Ctx) -> Json:
     """Tell the metadata service of the server (the config drive is made from it), and make the disks."""
     host = ctx.results["claim"]["host"]
-    _describe(ctx, host, ctx.params["admin_pass"])
+    files = from_params(ctx.params)
+    metadata = _describe(ctx, host, ctx.params["admin_pass"], files)
     ctx.check()
-    _put_disks(ctx, host)
+    choice, config_drive = _servers(ctx).injection, _server(ctx).config_drive
+    _put_disks(ctx, host, injection_for(choice, metadata, files, config_drive=config_drive))
     return None
 
 
@@ -416,25 +419,26 @@ def remove_orphan(ctx: Ctx) -> Json:
 # --- shared -------------------------------------------------------------------------------------------------
 
 
-def _describe(ctx: Ctx, host: str, admin_pass: str | None = None) -> None:
-    """Tell the host's metadata service what the guest may learn. If that changes meanwhile the loop tells it too, and
-    what is told here may be the older and arrive last: so it is told again."""
-    told = -1
+def _describe(ctx: Ctx, host: str, admin_pass: str | None = None, files: tuple[InjectedFile, ...] = ()) -> MetadataSpec:
+    """Tell the host's metadata service what the guest may learn; answer what was told. If that changes meanwhile the
+    loop tells it too, and what is told here may be the older and arrive last: so it is told again."""
+    told, metadata = -1, None
     while True:
         with ctx.db.read() as tx:
             latest = metadata_store.wanted(tx, ctx.resource, host)
-            if latest == told:
-                return
+            if metadata is not None and latest == told:
+                return metadata
             metadata = _servers(ctx).metadata_of(tx, _row(tx, ctx.resource), admin_pass)
+        metadata = msgspec.structs.replace(metadata, files=files)
         _call(ctx, host, "PUT", f"/metadata/{ctx.resource}", metadata)
         told = latest
 
 
-def _put_disks(ctx: Ctx, host: str) -> None:
+def _put_disks(ctx: Ctx, host: str, inject: Injection | None = None) -> None:
     with ctx.db.read() as tx:
         server = _row(tx, ctx.resource)
         boot, _ = store.boot_of(tx, ctx.resource)
-    _call(ctx, host, "PUT", f"/disks/{ctx.resource}", specs.disks_spec(server, boot), _SLOW_CALL)
+    _call(ctx, host, "PUT", f"/disks/{ctx.resource}", specs.disks_spec(server, boot, inject), _SLOW_CALL)
 
 
 def _put_guest(ctx: Ctx, host: str) -> Json:

@@ -39,7 +39,7 @@ class BlockDevice(msgspec.Struct):
     volume_size: int | None = None
 
 
-class InjectedFile(msgspec.Struct, forbid_unknown_fields=True):
+class Personality(msgspec.Struct, forbid_unknown_fields=True):
     """One entry of `personality`."""
 
     path: str
@@ -68,7 +68,7 @@ CREATE = Body(
     Param("return_reservation_id", bool, default=False),
     Param("block_device_mapping", list[dict[str, Any]], default=[]),
     Param("block_device_mapping_v2", list[BlockDevice], default=[]),
-    Param("personality", list[InjectedFile], until="2.56", default=[]),
+    Param("personality", list[Personality], until="2.56", default=[]),
     Param("adminPass", Text(0, None), default=None, nullable=True),
     Param("accessIPv4", str, default=None, nullable=True),
     Param("accessIPv6", str, default=None, nullable=True),

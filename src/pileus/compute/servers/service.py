@@ -13,6 +13,7 @@ from pileus.compute.quotas.service import Quotas
 from pileus.compute.servers import creation, domain, filters, specs, store
 from pileus.compute.servers.creation import May, NewServers, Plan, Planner
 from pileus.compute.servers.domain import Server, Task, Transition, VmState
+from pileus.compute.servers.injection import NO_INJECTION, InjectionChoice
 from pileus.compute.servers.neighbours import Agents, Flavors, Hosts, Images, Keypairs, Networks
 from pileus.compute.settings import ComputeSettings
 from pileus.kernel.auth import Actor
@@ -72,8 +73,10 @@ class Servers:
         sagas: Sagas,
         clock: Clock,
         metadata_sync: MetadataSync,
+        injection: InjectionChoice = NO_INJECTION,
     ) -> None:
         self.settings = settings
+        self.injection = injection
         self.neighbours = neighbours
         self.sagas = sagas
         self.metadata_sync = metadata_sync
@@ -87,6 +90,7 @@ class Servers:
             neighbours.networks,
             neighbours.hosts,
             self._hosts_of,
+            injection,
         )
 
     # --- reading --------------------------------------------------------------------------------------------
@@ -173,7 +177,7 @@ class Servers:
         `min_count` of them; of those between `min_count` and `max_count`, as many are made as fit."""
         count = self._reserve(tx, actor, plan)
         now = self.clock.now()
-        rows = creation.rows_of(plan, actor, self.settings, now)[:count]
+        rows = creation.rows_of(plan, actor, now)[:count]
         store.insert(tx, rows)
         for row, nics in zip(rows, plan.nics, strict=False):
             self._start(tx, CREATE, row["id"], actor, request_id, creation.saga_params(plan, nics))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pileus.agent.api import DisksSpec, GuestSpec, ImageRef, MetadataAddress, MetadataSpec, Nic
+from pileus.agent.api import DisksSpec, GuestSpec, ImageRef, Injection, MetadataAddress, MetadataSpec, Nic
 from pileus.compute.servers.domain import Boot, ImageSnapshot, Server, instance_name
 from pileus.network.domain import PortInfo
 
@@ -26,8 +26,8 @@ def in_order(boot: Boot, ports: Sequence[PortInfo]) -> list[PortInfo]:
     return sorted(ports, key=lambda port: rank.get(port.id, len(rank)))
 
 
-def disks_spec(server: Server, boot: Boot) -> DisksSpec:
-    """The disks of a server."""
+def disks_spec(server: Server, boot: Boot, inject: Injection | None = None) -> DisksSpec:
+    """The disks of a server. `inject` counts only where the root disk is made; one that is there stays as it is."""
     return DisksSpec(
         server_id=server.id,
         image=_image_ref(server.image),
@@ -37,6 +37,7 @@ def disks_spec(server: Server, boot: Boot) -> DisksSpec:
         ephemeral_gb=server.flavor.ephemeral,
         swap_mb=server.flavor.swap,
         config_drive=server.config_drive,
+        inject=inject,
     )
 
 
