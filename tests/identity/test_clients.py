@@ -99,3 +99,30 @@ def test_openstacksdk(served: Served) -> None:
     cloud.identity.update_domain(domain, is_enabled=False)
     cloud.identity.delete_domain(domain)
     assert cloud.identity.find_project(project.id) is None
+
+
+def test_unified_limits(served: Served) -> None:
+    """With the SDK, on which the commands `openstack registered limit` and `openstack limit` stand."""
+    login = served.session(project_name="admin", project_domain_name="Default")
+    identity = openstack.connection.Connection(session=login, region_name="RegionOne").identity
+    project, service = identity.find_project("admin"), identity.find_service("glance")
+    what = {"service_id": service.id, "resource_name": "snaps", "region_id": "RegionOne"}
+    registered = identity.create_registered_limit(default_limit=10, **what)
+    assert (registered.default_limit, registered.region_id) == (10, "RegionOne")
+    identity.update_registered_limit(registered, default_limit=11, description="d")
+    limit = identity.create_limit(project_id=project.id, resource_limit=5, **what)
+    assert (limit.resource_limit, limit.project_id) == (5, project.id)
+    assert identity.update_limit(limit, resource_limit=6).resource_limit == 6
+    assert [one.id for one in identity.limits(resource_name="snaps")] == [limit.id]
+    with pytest.raises(openstack.exceptions.ForbiddenException):
+        identity.delete_registered_limit(registered)
+    with pytest.raises(openstack.exceptions.ConflictException):
+        identity.create_limit(project_id=project.id, resource_limit=5, **what)
+
+    client = Client(session=login)
+    assert client.limits.update(limit.id, resource_limit=-1).resource_limit == -1
+    assert client.registered_limits.get(registered.id).default_limit == 11
+    assert [one.id for one in client.limits.list(service=service.id, region="RegionOne")] == [limit.id]
+    identity.delete_limit(limit, ignore_missing=False)
+    identity.delete_registered_limit(registered, ignore_missing=False)
+    assert list(identity.registered_limits()) == []
