@@ -6,7 +6,7 @@ is. As in Glance, an upload of unknown length begins as long as the project is n
 over once; one that says its length must fit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from pileus.identity.limits.domain import UNLIMITED, Bound
@@ -64,7 +64,7 @@ class ImageQuotas:
         if not self._on:
             return {}
         limits = self._limits.bounds(tx, project_id, SERVICE, tuple(UNITS))[0].limits
-        used = store.usage(tx, (project_id,))
+        used = store.usage(tx, (project_id,), UNITS)
         return {
             name: {"limit": limits.get(name, UNLIMITED), "usage": used[name] // unit} for name, unit in UNITS.items()
         }
@@ -73,20 +73,20 @@ class ImageQuotas:
         if not self._on:
             return
         for bound in self._limits.bounds(tx, project_id, SERVICE, names):
-            if any(limit != UNLIMITED for limit in bound.limits.values()):
+            limits = {name: limit for name, limit in bound.limits.items() if limit != UNLIMITED}
+            if limits:
                 quota.lock(tx, bound.holder_id, SERVICE)
-                _refuse_over(bound, store.usage(tx, bound.project_ids), size)
+                _refuse_over(bound.holder_id, limits, store.usage(tx, bound.project_ids, limits), size)
 
 
-def _refuse_over(bound: Bound, used: dict[str, int], size: int) -> None:
+def _refuse_over(holder_id: str, limits: Mapping[str, int], used: Mapping[str, int], size: int) -> None:
     """TooLarge if more is in use than a limit allows, or would be with `size` more bytes."""
-    for name, limit in bound.limits.items():
+    for name, limit in limits.items():
         unit = UNITS[name]
         more = size if unit > 1 else 0
-        over = used[name] + more > limit * unit if more else used[name] // unit > limit
-        if limit != UNLIMITED and over:
+        if used[name] + more > limit * unit if more else used[name] // unit > limit:
             wanted = f" and {more} bytes more are wanted" if more else ""
             raise TooLarge(
-                f"The limit {name} of {bound.holder_id} is {limit}; {used[name] // unit} are in use, this request"
+                f"The limit {name} of {holder_id} is {limit}; {used[name] // unit} are in use, this request"
                 f" included{wanted}."
             )
