@@ -314,7 +314,7 @@ def strict(database: Database, settings: IdentitySettings, tmp_path: Path, clock
     yield from cloud_on(database, replace(settings, enforcement_model="strict_two_level"), tmp_path, clock)
 
 
-def test_models(cloud: Cloud, settings: IdentitySettings, clock: FakeClock) -> None:
+def test_the_model_is_flat_by_default(cloud: Cloud) -> None:
     assert cloud.ok("GET", "/limits/model")["model"].keys() == {"name", "description"}
     assert cloud.ok("GET", "/limits/model")["model"]["name"] == "flat"
 
