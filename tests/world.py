@@ -91,7 +91,7 @@ class Machine:
         agent = self._settings.agent
         journal = Journal(agent.journal_dir)
         metadata = MetadataStore(journal)
-        cache = ImageCache(agent.image_cache_dir, self._fetch)
+        cache = ImageCache(agent.image_cache_dir, self._fetch, host=self.name)
         self.hypervisor = FakeHypervisor(self._clock, directory=self._directory / "guests")
         self.network = FakeNetwork(self._directory / "network")
         self.disks = TroubledDisks(journal)
@@ -412,13 +412,15 @@ class World:
     def _secret(self, host: str) -> str:
         return host_secret(self._credentials.host_secret, host)
 
-    def _to_control_plane(self, method: str, host: str, path: str, body: Any = None) -> falcon.testing.Result:
+    def _to_control_plane(
+        self, method: str, host: str, path: str, body: Any = None, **headers: str
+    ) -> falcon.testing.Result:
         """A request of an agent. Structs become JSON."""
         answer = self.client.simulate_request(
             method,
             f"/agent/v1/hosts/{host}/{path}",
             body=None if body is None else msgspec.json.encode(body),
-            headers={HOST_SECRET_HEADER: self._secret(host)},
+            headers={HOST_SECRET_HEADER: self._secret(host), **headers},
         )
         assert answer.status_code < 300, answer.text
         return answer
@@ -431,9 +433,10 @@ class World:
             headers={HOST_SECRET_HEADER: self._secret(host)},
         ).status_code
 
-    def _fetch_for(self, host: str) -> Callable[[str], Iterator[bytes]]:
-        def fetch(image_id: str) -> Iterator[bytes]:
-            yield self._to_control_plane("GET", host, f"images/{image_id}/data").content
+    def _fetch_for(self, host: str) -> Callable[[str, int], Iterator[bytes]]:
+        def fetch(image_id: str, start: int) -> Iterator[bytes]:
+            missing = {"Range": f"bytes={start}-"} if start else {}
+            yield self._to_control_plane("GET", host, f"images/{image_id}/data", **missing).content
 
         return fetch
 

@@ -1,8 +1,12 @@
 """A host's parts in a directory of the test's own."""
 
-from collections.abc import Callable
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +59,7 @@ class Site:
         )
         journal = Journal(settings.journal_dir)
         metadata = MetadataStore(journal)
-        cache = ImageCache(self.directory / "cache", self.source)
+        cache = ImageCache(self.directory / "cache", self.source, host="h1")
         return Host(
             settings,
             hypervisor=FakeHypervisor(FakeClock(), directory=self.directory / "guests"),
@@ -77,3 +81,38 @@ def site(tmp_path: Path) -> Site:
 def boot(site: Site) -> Callable[[], Host]:
     """Starts the agent of one host, and again."""
     return site.boot
+
+
+@pytest.fixture
+def serve_bytes() -> Iterator[Callable[[bytes, list[int]], str]]:
+    """Serves the data of an image as the control plane does, at a URL; `breaks`: the numbers of bytes after which
+    connections are cut, one after the other. The image `gone` is not there."""
+    with ExitStack() as stack:
+
+        def serve(data: bytes, breaks: list[int]) -> str:
+            class Handler(http.server.BaseHTTPRequestHandler):
+                protocol_version = "HTTP/1.1"
+
+                def do_GET(self) -> None:
+                    if "/images/gone/" in self.path:
+                        self.send_error(404)
+                        return
+                    start = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+                    self.send_response(206 if start else 200)
+                    self.send_header("Content-Length", str(len(data) - start))
+                    self.end_headers()
+                    end = start + breaks.pop(0) if breaks else len(data)
+                    self.wfile.write(data[start:end])
+                    self.close_connection = end < len(data)
+
+                def log_message(self, *_: Any) -> None:
+                    """Say nothing."""
+
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
+            thread.start()
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield serve

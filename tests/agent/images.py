@@ -3,10 +3,15 @@
 import hashlib
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pileus.agent.api import ImageRef
+from pileus.agent.errors import ControlPlaneSilent
+from pileus.agent.image_cache import ImageCache
+from pileus.kernel.clock import Clock
 
 CHUNK = 64 << 10
 
@@ -33,23 +38,61 @@ def reference(data: bytes, disk_format: str = "raw", image_id: str = "i1") -> Im
 
 
 class Source:
-    """Hands out images by id and counts. `hold` makes fetches wait in the middle until `go_on` is set."""
+    """Hands out images by id and counts. `hold` makes fetches wait in the middle until `go_on` is set; `breaks` are the
+    numbers of bytes after which coming transfers break off, one after the other."""
 
     def __init__(self, **images: bytes) -> None:
         self.images = images
         self.fetches: list[str] = []
+        self.starts: list[int] = []
+        self.breaks: list[int] = []
         self.hold = False
         self.begun = threading.Event()
         self.go_on = threading.Event()
         self.trouble: Exception | None = None
 
-    def __call__(self, image_id: str) -> Iterator[bytes]:
+    def __call__(self, image_id: str, start: int = 0) -> Iterator[bytes]:
         data = self.images[image_id]
         self.fetches.append(image_id)
-        for start in range(0, len(data), CHUNK):
-            yield data[start : start + CHUNK]
+        self.starts.append(start)
+        end = start + self.breaks.pop(0) if self.breaks else len(data)
+        for position in range(start, min(end, len(data)), CHUNK):
+            yield data[position : min(position + CHUNK, end)]
             self.begun.set()
             if self.trouble is not None:
                 raise self.trouble
             if self.hold:
                 assert self.go_on.wait(20)
+        if end < len(data):
+            raise ControlPlaneSilent("the line was cut")
+
+
+MIB = 1 << 20
+CONTENT = pattern(3 * MIB + 512)
+RAW = reference(CONTENT)
+
+
+def cache_of(directory: Path, data: bytes = CONTENT, clock: Clock | None = None) -> tuple[ImageCache, Source]:
+    """A cache whose source has one image, `i1`."""
+    source = Source(i1=data)
+    return ImageCache(directory, source, clock=clock), source
+
+
+def files(directory: Path) -> list[str]:
+    """What the cache's directory holds besides locks and records."""
+    return sorted(path.name for path in (directory / "base").iterdir() if path.suffix not in (".lock", ".json"))
+
+
+def waiting_for(directory: Path, checksum: str) -> int:
+    """How many wait for the lock of an image, as the kernel knows it."""
+    inode = (directory / "base" / f".{checksum}.lock").stat().st_ino
+    lines = Path("/proc/locks").read_text().splitlines()
+    return sum("-> FLOCK" in line and f":{inode} " in line for line in lines)
+
+
+def wait_until(look: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Return as soon as `look` answers something true; AssertionError if that takes too long."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.005)

@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pileus.agent.api import DiskFile, DisksSpec
-from pileus.agent.disks import FileDisks
+from pileus.agent.api import DiskFile, DisksSpec, PruneImages
 from pileus.agent.errors import AgentError, ImageUnusable, InvalidRequest, NoSpace
 from pileus.agent.host import Host
 from tests.agent.conftest import METADATA, SERVER, Site
@@ -70,7 +69,7 @@ def names(site: Site) -> list[str]:
 def test_the_root_disk_is_an_overlay_of_the_flavors_size(host: Host, spec: DisksSpec) -> None:
     (disk,) = host.disks.ensure(spec)
     assert spec.image is not None
-    base = host.cache.path_of(spec.image)
+    base = host.cache.ensure(spec.image).path
     shown = info(disk.path)
     assert (disk.role, disk.format, disk.size) == ("root", "qcow2", GIB)
     assert (shown["format"], shown["virtual-size"], shown["backing-filename"]) == ("qcow2", GIB, str(base))
@@ -196,11 +195,13 @@ def test_the_base_of_a_disk_is_never_pruned(host: Host, site: Site, spec: DisksS
     host.disks.ensure(spec)
     if not remembered:
         (site.directory / "journal" / "disks" / f"{SERVER}.json").write_bytes(b"")
+    shutil.rmtree(site.directory / "cache" / "users")
     again = site.boot()
-    assert isinstance(again.disks, FileDisks)
-    assert again.cache.prune(again.disks.bases_in_use, 0) == ()
+    again.tidy()
+    assert again.prune_images(PruneImages(unused_for=0)).removed == ()
     again.disks.ensure_none(SERVER)
-    assert len(again.cache.prune(again.disks.bases_in_use, 0)) == 1
+    assert len(again.prune_images(PruneImages(unused_for=0)).removed) == 1
+    assert list((site.directory / "cache" / "users").iterdir()) == []
 
 
 @pytest.mark.parametrize(("says", "refusal"), [("No space left on device", NoSpace), ("strange weather", AgentError)])

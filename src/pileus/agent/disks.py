@@ -1,23 +1,25 @@
 """The disks of this host's guests: one directory for each server.
 
-Root disks are copy-on-write overlays on cached images; ephemeral and swap disks are made fresh; the config drive is an
-ISO 9660 image. A disk that is there already is left as it is: it may hold a user's data.
+Root disks are copy-on-write overlays on cached images, or full copies of them; ephemeral and swap disks are made fresh;
+the config drive is an ISO 9660 image. A disk that is there already is left as it is: it may hold a user's data.
 """
 
 import os
 import shutil
-import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
+import msgspec
 import structlog
 
 from pileus.agent.api import DiskFile, DisksSpec, ImageRef, MetadataSpec
 from pileus.agent.config_drive import write_config_drive
-from pileus.agent.errors import AgentError, InvalidRequest, NoSpace
-from pileus.agent.image_cache import ImageCache
+from pileus.agent.disk_files import base_of, make_copy, make_fresh, make_overlay
+from pileus.agent.errors import AgentError, InvalidRequest
+from pileus.agent.image_cache import Base, ImageCache
+from pileus.agent.image_cache.directory import Format, format_of, image_of
 from pileus.agent.injection.injector import Injector
 from pileus.agent.journal import Journal
 from pileus.agent.locks import KeyedLocks
@@ -27,8 +29,12 @@ log = structlog.get_logger("pileus.agent.disks")
 GIB = 1 << 30
 MIB = 1 << 20
 CONSOLE_LOG = "console.log"
-ROOT = "root.qcow2"
+OVERLAY = "root.qcow2"
+COPY = "root.raw"
 
+MAKE_CONTENT = {"swap": ["mkswap", "-q"], "ephemeral": ["mke2fs", "-q", "-t", "ext4", "-L", "ephemeral0"]}
+
+DiskMode = Literal["overlay", "copy"]
 MetadataOf = Callable[[str], MetadataSpec | None]
 
 
@@ -66,28 +72,43 @@ class FileDisks:
         journal: Journal,
         metadata_of: MetadataOf,
         injector: Injector | None = None,
+        *,
+        mode: DiskMode = "overlay",
+        preallocate: bool = False,
     ) -> None:
+        """`mode` and `preallocate` are for disks that are made from now on."""
         self._directory = directory
-        self._injector = injector
         self._cache = cache
         self._journal = journal
         self._metadata_of = metadata_of
+        self._injector = injector
+        self._mode = mode
+        self._preallocate = preallocate
         self._locks = KeyedLocks()
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o711)  # the hypervisor's unprivileged user passes through to its own files
 
     def ensure(self, spec: DisksSpec) -> tuple[DiskFile, ...]:
+        directory = self._directory / spec.server_id
         with self._locks.held(spec.server_id):
-            directory = self._directory / spec.server_id
             directory.mkdir(mode=0o711, exist_ok=True)
             self._journal.put("disks", spec.server_id, spec)
-            disks = list(self._from_images(spec, directory))
+            for checksum in self._needed(spec.server_id):
+                self._cache.usage.enter(checksum, spec.server_id)
+        # A fetch may take long. Whoever deletes the server meanwhile does not wait for it, and is heard below.
+        bases = self._bases(spec, directory)
+        with self._locks.held(spec.server_id):
+            if not directory.is_dir() or not self._is_wanted(spec):
+                raise AgentError(f"the disks of {spec.server_id} were deleted, or described anew, while they were made")
+            disks = self._from_images(spec, bases, directory)
             if spec.ephemeral_gb:
                 disks.append(self._fresh("ephemeral", directory, spec.ephemeral_gb * GIB))
             if spec.swap_mb:
                 disks.append(self._fresh("swap", directory, spec.swap_mb * MIB))
             if spec.config_drive:
                 disks.append(self._config_drive(spec.server_id, directory))
+            if (directory / COPY).exists():
+                self._settle(spec.server_id)
             return tuple(disks)
 
     def ensure_none(self, server_id: str) -> None:
@@ -99,6 +120,7 @@ class FileDisks:
                 directory.rename(doomed)
                 shutil.rmtree(doomed)
             self._journal.forget("disks", server_id)
+            self._settle(server_id)
 
     def of(self, server_id: str) -> tuple[DiskFile, ...]:
         spec = self._journal.get("disks", server_id, DisksSpec)
@@ -118,63 +140,90 @@ class FileDisks:
             with self._locks.held(path.name[1:].split(".", 1)[0]):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def bases_in_use(self) -> set[Path]:
-        """The cached images that some server's disks are based on, or are to be: by the journal and by the disks."""
-        bases: set[Path] = set()
-        for server_id in self.servers():
-            spec = self._journal.get("disks", server_id, DisksSpec)
-            images = (spec.image, spec.kernel, spec.ramdisk) if spec else ()
-            bases.update(self._cache.path_of(image) for image in images if image is not None)
-            base = _base_of(self._directory / server_id / ROOT)
-            if base is not None:
-                bases.add(base)
+    def settle_usage(self) -> None:
+        """Make the cache's entries of who needs what agree with the disks that are here."""
+        for server_id in {*self.servers(), *self._cache.usage.servers()}:
+            with self._locks.held(server_id):
+                self._settle(server_id)
+
+    def _settle(self, server_id: str) -> None:
+        needed, entered = self._needed(server_id), self._cache.usage.images_of(server_id)
+        for checksum in needed - entered:
+            self._cache.usage.enter(checksum, server_id)
+        for checksum in entered - needed:
+            self._cache.usage.leave(checksum, server_id)
+
+    def _needed(self, server_id: str) -> set[str]:
+        """The images that a server's disks are based on, or are to be: by the journal and by the disks."""
+        directory = self._directory / server_id
+        if not directory.is_dir():
+            return set()
+        spec = self._journal.get("disks", server_id, DisksSpec)
+        images = [spec.kernel, spec.ramdisk] if spec else []
+        if spec and not (directory / COPY).exists():
+            images.append(spec.image)
+        base = base_of(directory / OVERLAY)
+        named = [image.checksum for image in images if image is not None] + ([image_of(base.name)] if base else [])
+        return {checksum for checksum in named if checksum.isalnum()}
+
+    def _is_wanted(self, spec: DisksSpec) -> bool:
+        now = self._journal.get("disks", spec.server_id, DisksSpec)
+        return now is not None and msgspec.json.encode(now) == msgspec.json.encode(spec)
+
+    def _bases(self, spec: DisksSpec, directory: Path) -> dict[str, Base]:
+        """What the disks are made from, or based on, by their role."""
+        bases = {}
+        if spec.image is not None and not (directory / COPY).exists():
+            bases["root"] = self._root_base(spec.image, spec.root_gb * GIB, directory)
+        for role, image in (("kernel", spec.kernel), ("ramdisk", spec.ramdisk)):
+            if image is not None:
+                bases[role] = self._cache.ensure(image, disk_format="raw")
         return bases
 
-    def _from_images(self, spec: DisksSpec, directory: Path) -> tuple[DiskFile, ...]:
+    def _root_base(self, image: ImageRef, size: int, directory: Path) -> Base:
+        based_on = base_of(directory / OVERLAY)
+        if based_on is not None:
+            return self._cache.ensure(image, disk_format=format_of(based_on.name))
+        if self._mode == "overlay":
+            return self._cache.ensure(image, size or None)
+        return self._cache.resized(image, size or self._cache.ensure(image).virtual_size)
+
+    def _from_images(self, spec: DisksSpec, bases: Mapping[str, Base], directory: Path) -> list[DiskFile]:
         disks = []
         if spec.image is not None:
-            disks.append(self._root(spec, spec.image, directory))
+            disks.append(self._root(spec, bases.get("root"), directory))
         if spec.kernel is not None:
-            disks.append(self._boot_file("kernel", spec.kernel))
+            disks.append(_boot_file("kernel", bases["kernel"]))
         if spec.ramdisk is not None:
-            disks.append(self._boot_file("ramdisk", spec.ramdisk))
-        return tuple(disks)
+            disks.append(_boot_file("ramdisk", bases["ramdisk"]))
+        return disks
 
-    def _root(self, spec: DisksSpec, image: ImageRef, directory: Path) -> DiskFile:
-        base = self._cache.ensure(image, spec.root_gb * GIB or None)
-        size = spec.root_gb * GIB or base.stat().st_size
-        path = directory / ROOT
-        if not path.exists():
-            command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(base)]
-            _make(path, command, size, lambda fresh: self._inject(spec, fresh))
-        return DiskFile(role="root", path=str(path), format="qcow2", size=size)
+    def _root(self, spec: DisksSpec, base: Base | None, directory: Path) -> DiskFile:
+        overlay, copy = directory / OVERLAY, directory / COPY
+        size = spec.root_gb * GIB or (base.virtual_size if base else 0)
+        if base is None or copy.exists():
+            return DiskFile(role="root", path=str(copy), format="raw", size=copy.stat().st_size)
+        if self._mode == "overlay" or overlay.exists():
+            if not overlay.exists():
+                make_overlay(overlay, base, size, preallocate=self._preallocate, finish=self._injected(spec, "qcow2"))
+            return DiskFile(role="root", path=str(overlay), format="qcow2", size=size)
+        make_copy(copy, base.path, size, preallocate=self._preallocate, finish=self._injected(spec, "raw"))
+        return DiskFile(role="root", path=str(copy), format="raw", size=size)
 
-    def _inject(self, spec: DisksSpec, disk: Path) -> None:
-        """Write into the root disk what the server is to have in it, before it counts as made."""
-        if spec.inject is not None and self._injector is not None:
-            self._injector.inject(spec.server_id, disk, "qcow2", spec.inject)
+    def _injected(self, spec: DisksSpec, disk_format: Format) -> Callable[[Path], None]:
+        """Writes into a root disk what the server is to have in it."""
 
-    def _boot_file(self, role: str, image: ImageRef) -> DiskFile:
-        path = self._cache.ensure(image)
-        if role == "kernel":
-            return DiskFile(role="kernel", path=str(path), format="raw", size=path.stat().st_size)
-        return DiskFile(role="ramdisk", path=str(path), format="raw", size=path.stat().st_size)
+        def inject(disk: Path) -> None:
+            if spec.inject is not None and self._injector is not None:
+                self._injector.inject(spec.server_id, disk, disk_format, spec.inject)
 
-    @staticmethod
-    def _fresh(role: str, directory: Path, size: int) -> DiskFile:
+        return inject
+
+    def _fresh(self, role: Literal["ephemeral", "swap"], directory: Path, size: int) -> DiskFile:
         path = directory / f"{role}.raw"
         if not path.exists():
-            fresh = directory / f".{role}.raw"
-            with fresh.open("wb") as out:
-                out.truncate(size)
-            if role == "swap":
-                _run(["mkswap", "-q", str(fresh)])
-            else:
-                _run(["mke2fs", "-q", "-t", "ext4", "-L", "ephemeral0", str(fresh)])
-            fresh.rename(path)
-        if role == "swap":
-            return DiskFile(role="swap", path=str(path), format="raw", size=size)
-        return DiskFile(role="ephemeral", path=str(path), format="raw", size=size)
+            make_fresh(path, size, MAKE_CONTENT[role], preallocate=self._preallocate)
+        return DiskFile(role=role, path=str(path), format="raw", size=size)
 
     def _config_drive(self, server_id: str, directory: Path) -> DiskFile:
         path = directory / "config.iso"
@@ -186,33 +235,8 @@ class FileDisks:
         return DiskFile(role="config", path=str(path), format="raw", size=path.stat().st_size)
 
 
-def _base_of(overlay: Path) -> Path | None:
-    """What an overlay is based on, by its own header: bytes 8 to 15 say where the path is, 16 to 19 how long it is."""
-    try:
-        with overlay.open("rb") as file:
-            header = file.read(20)
-            file.seek(int.from_bytes(header[8:16], "big"))
-            return Path(os.fsdecode(file.read(int.from_bytes(header[16:20], "big"))))
-    except FileNotFoundError:
-        return None
-
-
-def _make(path: Path, command: list[str], size: int, finish: Callable[[Path], None]) -> None:
-    """Make a disk under another name and rename it, so that a half-made one is never taken for a disk."""
-    fresh = path.with_name(f".{path.name}")
-    fresh.unlink(missing_ok=True)  # the one of an agent that was killed may still be written to
-    _run([*command, str(fresh), str(size)])
-    finish(fresh)
-    fresh.rename(path)
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, check=False, timeout=300)
-    if done.returncode:
-        text = done.stderr.decode(errors="replace").strip()
-        if "No space left" in text:
-            raise NoSpace(f"{command[0]}: {text}")
-        raise AgentError(f"{command[0]} failed: {text}")
+def _boot_file(role: Literal["kernel", "ramdisk"], base: Base) -> DiskFile:
+    return DiskFile(role=role, path=str(base.path), format="raw", size=base.virtual_size)
 
 
 class FakeDisks:

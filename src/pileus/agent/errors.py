@@ -35,3 +35,7 @@ class NoSpace(AgentError):
 
 class ControlPlaneSilent(AgentError):
     """The control plane does not answer."""
+
+
+class Busy(AgentError):
+    """Too many wait for the same already: later, they may not."""

@@ -12,15 +12,20 @@ from pileus.agent.api import (
     DisksSpec,
     HostReport,
     HostState,
+    ImageRef,
     Inventory,
     MetadataSpec,
     NetworkSpec,
     PortSpec,
+    Prefetched,
+    PrunedImages,
+    PruneImages,
     RouterSpec,
 )
 from pileus.agent.disks import Disks, FileDisks
 from pileus.agent.guests import Guests
 from pileus.agent.image_cache import ImageCache
+from pileus.agent.image_cache.prefetch import Prefetcher
 from pileus.agent.journal import Journal
 from pileus.agent.metadata_server import MetadataServer, MetadataStore
 from pileus.agent.settings import AgentSettings
@@ -60,6 +65,7 @@ class Host:
         self.guests = Guests(hypervisor, disks, journal, self._tap_of)
         self.metadata_server: MetadataServer | None = None
         self._attending = threading.Lock()
+        self._prefetcher = Prefetcher(cache.ensure, settings.image_cache_prefetches)
 
     # --- networks -------------------------------------------------------------------------------------------
 
@@ -136,6 +142,18 @@ class Host:
         """Forget a server's metadata."""
         self.metadata.forget(server_id)
 
+    # --- the image cache ------------------------------------------------------------------------------------
+
+    def prefetch_image(self, image: ImageRef, seconds: float) -> Prefetched:
+        """Have an image in the cache; wait for it no longer than `seconds`."""
+        return self._prefetcher.prefetch(image, seconds)
+
+    def prune_images(self, wanted: PruneImages) -> PrunedImages:
+        """Remove cached images that no disk needs, by the settings where nothing else is said."""
+        unused_for = self.settings.image_cache_unused if wanted.unused_for is None else wanted.unused_for
+        min_free = self.settings.image_cache_min_free * MIB if wanted.min_free is None else wanted.min_free
+        return self.cache.upkeep.prune(unused_for, min_free, wanted.checksums)
+
     # --- what is here ---------------------------------------------------------------------------------------
 
     def inventory(self) -> Inventory:
@@ -178,7 +196,7 @@ class Host:
             address_sets=network.address_sets,
             dhcp_hosts=dict(network.dhcp_hosts),
             metadata=self.metadata.servers(),
-            strays=network.strays,
+            strays=(*network.strays, *self.cache.upkeep.strays()),
         )
 
     def tidy(self) -> None:
@@ -186,8 +204,9 @@ class Host:
         self.journal.remove_partial()
         if isinstance(self.disks, FileDisks):
             self.disks.remove_partial()
-            self.cache.prune(self.disks.bases_in_use, self.settings.image_cache_unused)
-        self.cache.remove_partial()
+            self.disks.settle_usage()
+        self.cache.upkeep.tidy()
+        self.prune_images(PruneImages())
         self.hypervisor.tidy()
         self.attend()
 

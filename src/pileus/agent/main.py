@@ -13,11 +13,13 @@ from pileus.agent.control_plane import ControlPlane
 from pileus.agent.disks import Disks, FakeDisks, FileDisks
 from pileus.agent.host import Host
 from pileus.agent.image_cache import ImageCache
+from pileus.agent.image_cache.scan import Scanner
 from pileus.agent.injection.injector import Injector
 from pileus.agent.journal import Journal
 from pileus.agent.metadata_server import MetadataServer, MetadataStore
 from pileus.agent.reporter import Reporter
 from pileus.agent.server import make_agent_app
+from pileus.agent.settings import AgentSettings
 from pileus.drivers.hypervisor.base import Hypervisor
 from pileus.drivers.network.base import NetworkDriver
 from pileus.kernel.clock import MICROSECONDS, SystemClock
@@ -27,6 +29,7 @@ from pileus.supervisor.credentials import load_or_create
 
 log = structlog.get_logger("pileus.agent")
 
+MIB = 1 << 20
 FIRST_REPORT_SECONDS = 5.0  # how long the control plane may take to answer before the agent serves all the same
 
 
@@ -59,13 +62,16 @@ def make_host(settings: Settings, hypervisor: Hypervisor, network: NetworkDriver
     agent = settings.agent
     journal = Journal(agent.journal_dir)
     metadata = MetadataStore(journal)
-    cache = ImageCache(agent.image_cache_dir, control.image)
+    cache = ImageCache(agent.image_cache_dir, control.image, host=agent.host, base_format=agent.image_cache_format)
     disks: Disks
     if agent.hypervisor == "fake":
         disks = FakeDisks(journal)
     else:
         injector = Injector(settings.injection, agent.journal_dir / "injection")
-        disks = FileDisks(agent.instances_dir, cache, journal, metadata.of, injector)
+        disks = FileDisks(
+            agent.instances_dir, cache, journal, metadata.of, injector,
+            mode=agent.disk_mode, preallocate=agent.disk_preallocate,
+        )  # fmt: skip
     return Host(
         agent,
         hypervisor=hypervisor,
@@ -75,6 +81,17 @@ def make_host(settings: Settings, hypervisor: Hypervisor, network: NetworkDriver
         metadata=metadata,
         journal=journal,
         address="127.0.0.1",
+    )
+
+
+def make_scanner(agent: AgentSettings, cache: ImageCache) -> Scanner:
+    """What verifies the cached images in the background."""
+    return Scanner(
+        cache.upkeep,
+        agent.image_cache_dir,
+        rate=agent.image_cache_scan_rate * MIB,
+        interval=agent.image_cache_scan_interval,
+        clock=SystemClock(),
     )
 
 
@@ -97,10 +114,14 @@ def run(settings: Settings) -> None:
     reporter.start()
     # The socket tells the supervisor that this host works; then servers must find it among the hosts.
     reporter.heard.wait(FIRST_REPORT_SECONDS)
-    server = _serve(agent.socket, make_agent_app(host, secret), agent.threads)
+    server = _serve(agent.socket, make_agent_app(host, secret), agent.threads + agent.slow_threads)
+    scanner = make_scanner(agent, host.cache)
+    if agent.image_cache_scan_interval:
+        scanner.start()
     log.info("agent ready", host=agent.host, hypervisor=agent.hypervisor, network=agent.network)
     _until_told_to_stop()
     reporter.stop()
+    scanner.stop()
     server.stop()
     if host.metadata_server is not None:
         host.metadata_server.stop()

@@ -7,8 +7,9 @@ says whether trying again may help (503) or not (4xx, 507).
 import errno
 import hmac
 import re
+import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import falcon
 import msgspec
@@ -16,7 +17,7 @@ import structlog
 
 from pileus.agent import api
 from pileus.agent.api import RefusalKind, Refused
-from pileus.agent.errors import AgentError, InvalidRequest
+from pileus.agent.errors import AgentError, Busy, InvalidRequest
 from pileus.agent.host import Host
 from pileus.drivers.hypervisor.base import HypervisorError
 from pileus.drivers.network.base import NetworkDriverError
@@ -35,8 +36,11 @@ STATUS = {
     RefusalKind.FAILED: 503,
 }
 
-_IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
+_IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,127}")  # a SHA-512 in hex is the longest
+PREFETCH_SECONDS = 20.0  # well within the time that callers wait for an answer
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Verb = Callable[[str, Any, falcon.Request], Mapping[str, Any] | msgspec.Struct | None]
 
 
@@ -60,13 +64,17 @@ def _verbs(host: Host) -> dict[str, dict[str, tuple[type | None, Verb]]]:
         }
 
     guests = pair(api.GuestSpec, lambda spec: {"power_state": host.guests.ensure(spec)}, host.guests.ensure_none)
+    slow = Places(host.settings.slow_threads)
+    disks = pair(api.DisksSpec, slow.taken(lambda spec: {"disks": host.ensure_disks(spec)}), host.ensure_no_disks)
+    prefetch = slow.taken(host.prefetch_image)
+    verify = slow.taken(host.cache.upkeep.verify)
     guests["GET"] = (None, lambda key, _body, _req: {"power_state": host.guests.state(key)})
     return {
         "/networks/{key}": pair(api.NetworkSpec, host.ensure_network, host.ensure_no_network),
         "/ports/{key}": pair(api.PortSpec, lambda spec: {"tap": host.ensure_port(spec)}, host.ensure_no_port),
         "/address-sets/{key}": pair(api.AddressSetSpec, host.ensure_address_set, host.ensure_no_address_set),
         "/routers/{key}": pair(api.RouterSpec, host.ensure_router, host.ensure_no_router),
-        "/disks/{key}": pair(api.DisksSpec, lambda spec: {"disks": host.ensure_disks(spec)}, host.ensure_no_disks),
+        "/disks/{key}": disks,
         "/guests/{key}": guests,
         "/guests/{key}/power": {
             "POST": (api.PowerAction, lambda key, body, _req: {"power_state": host.guests.power(key, body)})
@@ -75,6 +83,10 @@ def _verbs(host: Host) -> dict[str, dict[str, tuple[type | None, Verb]]]:
             "GET": (None, lambda key, _body, req: {"output": host.guests.console(key, _length(req))})
         },
         "/metadata/{key}": pair(api.MetadataSpec, host.ensure_metadata, host.ensure_no_metadata),
+        "/images": {"GET": (None, lambda _key, _body, _req: host.cache.upkeep.images())},
+        "/images/{key}": {"PUT": (api.ImageRef, lambda _key, body, req: prefetch(body, _wait(req)))},
+        "/images/verify": {"POST": (api.VerifyImages, lambda _key, body, _req: verify(body))},
+        "/images/prune": {"POST": (api.PruneImages, lambda _key, body, _req: host.prune_images(body))},
         "/inventory": {"GET": (None, lambda _key, _body, _req: host.inventory())},
         "/state": {"GET": (None, lambda _key, _body, _req: host.state())},
     }
@@ -85,6 +97,37 @@ def _length(req: falcon.Request) -> int | None:
         return req.get_param_as_int("length", min_value=0)
     except falcon.HTTPInvalidParam as err:
         raise InvalidRequest(str(err.description)) from err
+
+
+def _wait(req: falcon.Request) -> float:
+    try:
+        return req.get_param_as_float("wait", min_value=0, default=PREFETCH_SECONDS)
+    except falcon.HTTPInvalidParam as err:
+        raise InvalidRequest(str(err.description)) from err
+
+
+class Places:
+    """A number of places for requests that may wait long, for images above all.
+
+    The server has as many threads as it has places, and others. So those who wait never keep from their thread the
+    requests that are done at once, deletions among them. Who finds no place is told to come back.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._free = threading.BoundedSemaphore(number)
+
+    def taken(self, act: Callable[P, T]) -> Callable[P, T]:
+        """`act`, in a place. Busy if none is free."""
+
+        def act_in_place(*args: P.args, **kwargs: P.kwargs) -> T:
+            if not self._free.acquire(blocking=False):
+                raise Busy("too many requests wait for images already")
+            try:
+                return act(*args, **kwargs)
+            finally:
+                self._free.release()
+
+        return act_in_place
 
 
 class _Resource:
@@ -127,10 +170,16 @@ class _Resource:
                 body = msgspec.json.decode(req.bounded_stream.read(), type=shape)
             except MALFORMED_JSON as err:
                 raise InvalidRequest(str(err)) from err
-            described = getattr(body, "id", None) or getattr(body, "server_id", key)
+            described = _described(body, key)
             if described != key:
                 raise InvalidRequest(f"the description is of {described}, the path names {key}")
         return act(key, body, req)
+
+
+def _described(body: Any, key: str) -> str:
+    """What a description is of, as the path names it."""
+    names = ("checksum",) if isinstance(body, api.ImageRef) else ("id", "server_id")
+    return next((str(getattr(body, name)) for name in names if hasattr(body, name)), key)
 
 
 def _refusal(err: Exception) -> Refused:
