@@ -12,6 +12,7 @@ from pileus.compute.policy import BASE
 from pileus.compute.quotas.service import Quotas
 from pileus.compute.routes import bound, make_service
 from pileus.compute.servers.audit import Discrepancy, Have, Want, compare, wanted_host
+from pileus.compute.servers.injection import NO_INJECTION, InjectionChoice
 from pileus.compute.servers.policy import RULES
 from pileus.compute.servers.routes import ROUTES
 from pileus.compute.servers.sagas import SAGAS
@@ -82,6 +83,7 @@ class World:
         scheduling: SchedulerSettings | None = None,
         hosts: Sequence[FakeHost] = (),
         clock: Clock | None = None,
+        injection: InjectionChoice = NO_INJECTION,
     ) -> None:
         settings = settings or ComputeSettings()
         self.db = db
@@ -106,7 +108,8 @@ class World:
             scheduler=scheduler,
             agents=self.hosts,
         )
-        self.compute = Compute.build(settings, neighbours, self.sagas, self.clock, MetadataSync(lambda _tx: None))
+        metadata_sync = MetadataSync(lambda _tx: None)
+        self.compute = Compute.build(settings, neighbours, self.sagas, self.clock, metadata_sync, injection)
         self.services = Services(self.compute)
         with db.write() as tx:
             tables.create_all(tx.connection)

@@ -15,7 +15,7 @@ from pileus.agent.api import InjectedFile, PowerState
 from pileus.compute.errors import AmbiguousNetworks
 from pileus.compute.quotas.service import Quotas
 from pileus.compute.servers.domain import Boot, FlavorSnapshot, ImageSnapshot, Task, VmState
-from pileus.compute.servers.injection import InjectionChoice, check_limits, to_params
+from pileus.compute.servers.injection import InjectionChoice, Secrets, check_limits, to_params
 from pileus.compute.servers.neighbours import Flavor, Flavors, Hosts, Image, Images, Keypairs, Networks
 from pileus.compute.servers.policy import FORCED_HOST, REQUESTED_DESTINATION, ZERO_DISK_FLAVOR
 from pileus.compute.servers.specs import hostname_of
@@ -312,8 +312,7 @@ def saga_params(plan: Plan, nics: Sequence[PlannedNic]) -> dict[str, Any]:
         "host": plan.host,
         "same_hosts": plan.same_hosts,
         "different_hosts": plan.different_hosts,
-        "admin_pass": plan.admin_pass if plan.guest_gets_password else None,
-        "files": to_params(plan.new.files),
+        **to_params(Secrets(plan.new.files, plan.admin_pass if plan.guest_gets_password else None)),
         "tried": [],
         "reasons": [],
     }

@@ -57,30 +57,38 @@ def check_limits(files: Sequence[InjectedFile], limits: Mapping[str, int]) -> No
             raise OverLimit(f"Quota exceeded for {resource}: requested {wanted}, but the limit is {limit}.")
 
 
+class Secrets(msgspec.Struct, frozen=True):
+    """What a request gives a server that only the operation which builds it knows: nothing else keeps it."""
+
+    files: tuple[InjectedFile, ...] = ()
+    admin_pass: str | None = None
+
+
 def injection_for(
-    choice: InjectionChoice, metadata: MetadataSpec, files: tuple[InjectedFile, ...], *, config_drive: bool
+    choice: InjectionChoice, metadata: MetadataSpec, secrets: Secrets, *, config_drive: bool
 ) -> Injection | None:
     """What is written into the disk of a server; None if nothing is."""
     if not choice.reaches_disk(config_drive=config_drive):
         return None
     injection = Injection(
-        files=files,
+        files=secrets.files,
         public_keys=tuple(metadata.public_keys.values()) if choice.key else (),
-        admin_pass=metadata.admin_pass if choice.password else None,
+        admin_pass=secrets.admin_pass if choice.password else None,
         network_data=metadata.network_data if _network_wanted(choice, metadata.network_data) else None,
         metadata=metadata.metadata if choice.metadata else {},
     )
     return None if injection == Injection() else injection
 
 
-def to_params(files: Sequence[InjectedFile]) -> list[dict[str, Any]]:
-    """Files as a saga keeps them."""
-    return [msgspec.to_builtins(one) for one in files]
+def to_params(secrets: Secrets) -> dict[str, Any]:
+    """Secrets as a saga keeps them among its parameters."""
+    params: dict[str, Any] = msgspec.to_builtins(secrets)
+    return params
 
 
-def from_params(params: Mapping[str, Any]) -> tuple[InjectedFile, ...]:
-    """The files of a saga's parameters; sagas that were started by an earlier version have none."""
-    return msgspec.convert(params.get("files", []), tuple[InjectedFile, ...])
+def from_params(params: Mapping[str, Any]) -> Secrets:
+    """The secrets among a saga's parameters."""
+    return msgspec.convert(params, Secrets)
 
 
 def _network_wanted(choice: InjectionChoice, network_data: Mapping[str, Any]) -> bool:

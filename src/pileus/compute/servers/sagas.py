@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from pileus.agent.api import InjectedFile, Injection, MetadataSpec, PowerAction, PowerState
+from pileus.agent.api import Injection, MetadataSpec, PowerAction, PowerState
 from pileus.compute.metadata_sync import store as metadata_store
 from pileus.compute.servers import specs, store
 from pileus.compute.servers.domain import Fault, Server, Task, VmState
-from pileus.compute.servers.injection import from_params, injection_for
+from pileus.compute.servers.injection import Secrets, from_params, injection_for
 from pileus.compute.servers.service import CREATE, DELETE, REBOOT, START, STOP, Servers
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import NotFound, PileusError
@@ -192,11 +192,10 @@ def unplug_ports(ctx: Ctx) -> None:
 def prepare_disks(ctx: Ctx) -> Json:
     """Tell the metadata service of the server (the config drive is made from it), and make the disks."""
     host = ctx.results["claim"]["host"]
-    files = from_params(ctx.params)
-    metadata = _describe(ctx, host, ctx.params["admin_pass"], files)
+    secrets, config_drive = from_params(ctx.params), _server(ctx).config_drive
+    metadata = _describe(ctx, host, secrets if config_drive else None)
     ctx.check()
-    choice, config_drive = _servers(ctx).injection, _server(ctx).config_drive
-    _put_disks(ctx, host, injection_for(choice, metadata, files, config_drive=config_drive))
+    _put_disks(ctx, host, injection_for(_servers(ctx).injection, metadata, secrets, config_drive=config_drive))
     return None
 
 
@@ -419,7 +418,7 @@ def remove_orphan(ctx: Ctx) -> Json:
 # --- shared -------------------------------------------------------------------------------------------------
 
 
-def _describe(ctx: Ctx, host: str, admin_pass: str | None = None, files: tuple[InjectedFile, ...] = ()) -> MetadataSpec:
+def _describe(ctx: Ctx, host: str, secrets: Secrets | None = None) -> MetadataSpec:
     """Tell the host's metadata service what the guest may learn; answer what was told. If that changes meanwhile the
     loop tells it too, and what is told here may be the older and arrive last: so it is told again."""
     told, metadata = -1, None
@@ -428,8 +427,9 @@ def _describe(ctx: Ctx, host: str, admin_pass: str | None = None, files: tuple[I
             latest = metadata_store.wanted(tx, ctx.resource, host)
             if metadata is not None and latest == told:
                 return metadata
-            metadata = _servers(ctx).metadata_of(tx, _row(tx, ctx.resource), admin_pass)
-        metadata = msgspec.structs.replace(metadata, files=files)
+            metadata = _servers(ctx).metadata_of(tx, _row(tx, ctx.resource))
+        if secrets is not None:
+            metadata = msgspec.structs.replace(metadata, admin_pass=secrets.admin_pass, files=secrets.files)
         _call(ctx, host, "PUT", f"/metadata/{ctx.resource}", metadata)
         told = latest
 

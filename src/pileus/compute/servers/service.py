@@ -346,12 +346,12 @@ class Servers:
         answer = self.neighbours.agents.call(host, "GET", f"/guests/{server.id}/console{query}")
         return str(answer.get("output", ""))
 
-    def metadata_of(self, tx: Tx, server: Server, admin_pass: str | None = None) -> MetadataSpec:
-        """The complete MetadataSpec of a server."""
+    def metadata_of(self, tx: Tx, server: Server) -> MetadataSpec:
+        """The MetadataSpec of a server, complete but for what only the operation knows that builds it."""
         boot, user_data = store.boot_of(tx, server.id)
         ports = self.ports(tx, [server.id]).get(server.id, [])
         data = self.neighbours.networks.network_data(tx, server.id) if ports else {}
-        spec = specs.metadata_spec(server, boot, user_data, ports, data, admin_pass)
+        spec = specs.metadata_spec(server, boot, user_data, ports, data)
         return msgspec.structs.replace(spec, password=store.password_of(tx, server.id))
 
     def _act(

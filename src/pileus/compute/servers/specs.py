@@ -82,7 +82,6 @@ def metadata_spec(
     user_data: str | None,
     ports: Sequence[PortInfo],
     network_data: dict[str, Any],
-    admin_pass: str | None = None,
 ) -> MetadataSpec:
     """What the guest may learn of itself."""
     ordered = in_order(boot, ports)
@@ -97,7 +96,6 @@ def metadata_spec(
         launch_index=server.launch_index,
         reservation_id=server.reservation_id,
         public_ipv4=_public_ipv4(ordered),
-        admin_pass=admin_pass,
         metadata=server.metadata,
         public_keys=boot.public_keys,
         user_data=user_data,
