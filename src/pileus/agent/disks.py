@@ -214,7 +214,9 @@ class FileDisks:
         """Writes into a root disk what the server is to have in it."""
 
         def inject(disk: Path) -> None:
-            if spec.inject is not None and self._injector is not None:
+            if spec.inject is not None:
+                if self._injector is None:
+                    raise InvalidRequest(f"nothing writes into the disk of {spec.server_id} here")
                 self._injector.inject(spec.server_id, disk, disk_format, spec.inject)
 
         return inject

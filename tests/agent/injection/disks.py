@@ -4,7 +4,6 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,17 +103,14 @@ def loops(under: Path) -> list[str]:
     return [one["name"] for one in devices if (one["back-file"] or "").startswith(str(under))]
 
 
-def processes(mentioning: Path) -> list[int]:
-    """The processes whose command line names a path."""
-    found = []
+def processes(mentioning: Path) -> dict[int, list[bytes]]:
+    """The processes whose command line names a path, each with that line's words."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             line = (entry / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
         if str(mentioning).encode() in line:
-            found.append(int(entry.name))
+            found[int(entry.name)] = line.split(b"\0")
     return found
-
-
-Making = Callable[[Path], tuple[Path, str]]
