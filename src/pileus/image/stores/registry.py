@@ -1,12 +1,20 @@
 """All stores of the cloud, by name and by weight."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pileus.image.domain import Location
 from pileus.image.stores.base import Store
 from pileus.image.stores.files import FileStore
+from pileus.image.stores.http import HttpStore
+from pileus.image.stores.rbd import RbdStore
+from pileus.image.stores.s3 import S3Store
 from pileus.image.stores.settings import StoreSettings
+from pileus.kernel.config import SettingsError
 from pileus.kernel.errors import BadRequest, NotFound
+from pileus.kernel.fetch import Fetcher, FetchSettings
+
+RESERVED = "os_glance_"  # Glance's own names of stores begin so
 
 
 class Stores:
@@ -45,11 +53,66 @@ class Stores:
         """How much a store is preferred for reading; one that is configured no more comes last."""
         return self.settings[name].weight if name in self.settings else -(1 << 31)
 
+    def by_weight(self, locations: Iterable[Location]) -> list[Location]:
+        """The heaviest first; of equally heavy ones, in their own order."""
+        return sorted(locations, key=lambda location: -self.weight(location.store))
 
-def build_stores(settings: Mapping[str, StoreSettings], files_dir: Path, default: str = "") -> Stores:
-    """The stores of the settings; file stores with a relative directory are under `files_dir`."""
-    return Stores([_build(name, store, files_dir) for name, store in settings.items()], settings, default)
+    def names_of(self, locations: Iterable[Location]) -> list[str]:
+        """The stores of these locations, the heaviest first, each once."""
+        return list(dict.fromkeys(location.store for location in self.by_weight(locations)))
+
+    def find(self, url: str) -> tuple[Store, str] | None:
+        """The store that an address belongs to, and the locator there."""
+        for store in self._stores.values():
+            locator = store.locator_of(url)
+            if locator is not None:
+                return store, locator
+        return None
 
 
-def _build(name: str, settings: StoreSettings, files_dir: Path) -> Store:
-    return FileStore(name, files_dir / settings.directory)
+def build_stores(
+    settings: Mapping[str, StoreSettings], files_dir: Path, default: str = "", fetcher: Fetcher | None = None
+) -> Stores:
+    """The stores of the settings; file stores with a relative directory are under `files_dir`.
+
+    SettingsError names every store that cannot be. A store that is configured well and only cannot be reached is no
+    error: it may be there later.
+    """
+    problems = _problems(settings, files_dir, default)
+    stores = []
+    for name, store in settings.items():
+        try:
+            stores.append(_build(name, store, files_dir, fetcher or Fetcher(FetchSettings())))
+        except ValueError as err:
+            problems.append(f"image.stores: {err}")
+    if problems:
+        raise SettingsError(problems)
+    return Stores(stores, settings, default)
+
+
+def _build(name: str, settings: StoreSettings, files_dir: Path, fetcher: Fetcher) -> Store:
+    match settings.kind:
+        case "http":
+            return HttpStore(name, fetcher)
+        case "s3":
+            return S3Store(name, settings)
+        case "rbd":
+            return RbdStore(name, settings)
+        case _:
+            return FileStore(name, files_dir / settings.directory, settings)
+
+
+def _problems(settings: Mapping[str, StoreSettings], files_dir: Path, default: str) -> list[str]:
+    problems = [f"image.stores: the name '{name}' is reserved" for name in settings if name.startswith(RESERVED)]
+    directories: dict[Path, str] = {}
+    for name, store in settings.items():
+        if store.kind == "file":
+            other = directories.setdefault(files_dir / store.directory, name)
+            if other != name:
+                problems.append(f"image.stores: '{other}' and '{name}' have the same directory")
+    writable = [name for name, store in settings.items() if store.kind != "http"]
+    if not writable:
+        problems.append("image.stores: none of the stores takes data")
+    if default and default not in writable:
+        problems.append(f"image.default_store: there is no store '{default}' that takes data")
+    return problems
