@@ -11,7 +11,6 @@ from pathlib import Path
 
 import structlog
 
-from pileus.agent.image_cache.checksums import BLOCK
 from pileus.agent.image_cache.upkeep import Upkeep
 from pileus.kernel.clock import MICROSECONDS, Clock
 
@@ -40,8 +39,6 @@ class Scanner:
         self._interval = interval
         self._clock = clock
         self._stopping = threading.Event()
-        self._owed = 0.0
-        self._since = 0.0
         self._thread = threading.Thread(target=self._run, name="image-scan", daemon=True)
 
     def start(self) -> None:
@@ -60,7 +57,6 @@ class Scanner:
         with contextlib.suppress(BlockingIOError, Stopped), self._only_one():
             due = self._clock.now() - int(self._interval * MICROSECONDS)
             for name in self._upkeep.unverified_since(due):
-                self._owed, self._since = 0.0, self._clock.monotonic()
                 if self._upkeep.verify_file(name, self._pace) is False:
                     damaged.append(name)
         return tuple(damaged)
@@ -74,13 +70,10 @@ class Scanner:
                 log.exception("cached images could not be verified")  # the next look may go better
 
     def _pace(self, count: int) -> None:
-        """Wait until that many bytes more may have been read."""
-        self._owed += count / self._rate
-        ahead = self._owed - (self._clock.monotonic() - self._since)
+        """Wait for as long as so many bytes may take at least."""
         if self._stopping.is_set():
             raise Stopped
-        if ahead > BLOCK / self._rate:
-            self._clock.sleep(ahead)
+        self._clock.sleep(count / self._rate)
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:

@@ -130,7 +130,7 @@ class Upkeep:
         deadline = time.monotonic() + wanted.seconds
         verified: dict[str, bool] = {}
         remaining: set[str] = set()
-        for name in self.unverified_since(self._clock.now() if wanted.before is None else wanted.before):
+        for name in self.unverified_since(self._clock.now() + 1 if wanted.before is None else wanted.before):
             checksum = image_of(name)
             if wanted.checksums and checksum not in wanted.checksums:
                 continue
