@@ -7,19 +7,25 @@ from pileus.image import store
 from pileus.image.cache.service import ImageCache, Wake
 from pileus.image.data.service import Data, ImageData
 from pileus.image.domain import TRANSITIONS, Filters, Image, Status
+from pileus.image.imports.regions import Regions
+from pileus.image.imports.service import Imports
 from pileus.image.members import store as members_store
 from pileus.image.members.service import Members
 from pileus.image.metadefs.service import MetadefService
 from pileus.image.protection import Protection
 from pileus.image.quotas.service import ImageQuotas, Limits, NoLimits
 from pileus.image.settings import ImageSettings
+from pileus.image.signatures.service import Signatures
 from pileus.image.stores.registry import Stores
+from pileus.image.tasks.service import Tasks
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import Clock
 from pileus.kernel.db import Database, Row, Tx
 from pileus.kernel.errors import Conflict, Forbidden, NotFound, TooLarge
 from pileus.kernel.ids import new_uuid
 from pileus.kernel.paging import Page
+from pileus.kernel.saga import Sagas
+from pileus.kernel.seal import Seal
 
 _FIELDS = Image.__struct_fields__
 
@@ -33,6 +39,9 @@ class Images:
         db: Database,
         stores: Stores,
         clock: Clock,
+        sagas: Sagas,
+        seal: Seal,
+        regions: Regions,
         wake_cache: Wake = lambda _: None,
         limits: Limits | None = None,
         protection: Protection | None = None,
@@ -45,7 +54,10 @@ class Images:
         self.metadefs = MetadefService(clock)
         self.cache = ImageCache(settings.cache, db, clock, wake_cache)
         self.quotas = ImageQuotas(settings, limits or NoLimits())
-        self.stored = Data(settings, db, stores, clock, self.cache, self.quotas)
+        self.signatures = Signatures(settings.signatures, clock)
+        self.tasks = Tasks(settings, clock)
+        self.stored = Data(settings, db, stores, clock, self.cache, self.quotas, self.signatures)
+        self.imports = Imports(settings, db, self.stored, self.quotas, self.tasks, sagas, clock, regions, seal)
 
     # --- reading --------------------------------------------------------------------------------------------
 
@@ -143,6 +155,7 @@ class Images:
         if not store.change_status(tx, image.id, _before(Status.DELETED), Status.DELETED, uploader=None):
             raise NotFound(f"No image found with ID {image.id}")
         self.cache.forget(tx, image.id)
+        self.imports.forget(tx, image.id)
         tx.after_commit(lambda: self.stored.remove(image.id, image.locations))
 
     def set_active(self, tx: Tx, image: Image, active: bool) -> None:
@@ -158,6 +171,7 @@ class Images:
     def reconcile(self) -> None:
         """Take back uploads whose process died, and remove data that belongs to no image."""
         self.stored.reconcile()
+        self.imports.reconcile()
 
     def _check_limits(self, properties: Mapping[str, str], tags: Sequence[str]) -> None:
         if len(properties) > self.settings.property_limit:

@@ -4,8 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pileus.image.cache.settings import CacheSettings
+from pileus.image.imports.settings import ImportSettings
+from pileus.image.signatures.settings import SignatureSettings
 from pileus.image.stores.settings import StoreSettings
 from pileus.kernel.config import setting
+from pileus.kernel.fetch import FetchSettings
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,11 @@ class ImageSettings:
     )
     default_store: str = setting("", "the store for images that ask for none; empty: the first that takes data")
     size_limit: int = setting(1 << 40, "the largest image that may be uploaded", unit="bytes", minimum=1)
+    staging_dir: Path = setting(
+        Path("image-staging"),
+        "where images' data waits to be imported; all machines that serve images or run conductors share it",
+    )
+    task_hours: float = setting(48.0, "how long a task is shown after it has ended", unit="hours", minimum=0)
     property_limit: int = setting(128, "custom properties that one image may have", minimum=1)
     tag_limit: int = setting(128, "tags that one image may have", minimum=1)
     member_limit: int = setting(128, "projects that one image may be shared with", minimum=1)
@@ -33,4 +41,7 @@ class ImageSettings:
     property_protection_rule_format: str = setting(
         "roles", "what that file names: roles, or rules of the policy", choices=("roles", "policies")
     )
+    signatures: SignatureSettings = field(default_factory=SignatureSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
+    imports: ImportSettings = field(default_factory=ImportSettings)
+    fetch: FetchSettings = field(default_factory=FetchSettings)

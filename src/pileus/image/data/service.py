@@ -14,6 +14,7 @@ from pileus.image.cache.service import ImageCache
 from pileus.image.domain import Image, Location, Status
 from pileus.image.quotas.service import ImageQuotas
 from pileus.image.settings import ImageSettings
+from pileus.image.signatures.service import Signatures
 from pileus.image.stores.base import Store
 from pileus.image.stores.registry import Stores
 from pileus.kernel.clock import Clock
@@ -30,6 +31,7 @@ from pileus.kernel.errors import (
 )
 from pileus.kernel.image_format import ImageNotAsDeclaredError, Inspection
 from pileus.kernel.owner import dead_here, new_owner
+from pileus.kernel.signature import SignatureInvalid, Verifier
 
 log = structlog.get_logger("pileus.image.data")
 
@@ -117,6 +119,7 @@ class Data:
         clock: Clock,
         cache: ImageCache,
         quotas: ImageQuotas,
+        signatures: Signatures,
     ) -> None:
         self.stores = stores
         self.cache = cache
@@ -124,6 +127,7 @@ class Data:
         self._db = db
         self._clock = clock
         self._quotas = quotas
+        self._signatures = signatures
 
     def of(self, image: Image, *, cached: bool = True) -> ImageData:
         """An image's stored bytes. Forbidden while it is deactivated, NotFound if there are none.
@@ -162,7 +166,7 @@ class Data:
 
     def receive(self, image: Image, target: Store, chunks: Iterator[bytes]) -> Received:
         """Keep bytes in a store after they proved to be what the image says of itself; else nothing remains."""
-        checked = Checked(image, chunks, self._settings.size_limit)
+        checked = Checked(image, chunks, self._settings.size_limit, self._signatures.verifier(image))
         locator = target.write(image.id, iter(checked))
         return Received(Location(target.name, locator, {}), checked.facts())
 
@@ -224,13 +228,15 @@ class Data:
 class Checked:
     """Bytes on their way into a store: counted, hashed, kept below a limit, and at their end judged.
 
-    Whoever iterates gets ImageNotAsDeclaredError instead of the end if they are not what the image says it is.
+    Whoever iterates gets ImageNotAsDeclaredError or SignatureInvalid instead of the end if they are not what the image
+    says it is.
     """
 
-    def __init__(self, image: Image, chunks: Iterator[bytes], limit: int) -> None:
+    def __init__(self, image: Image, chunks: Iterator[bytes], limit: int, verifier: Verifier | None = None) -> None:
         self._image = image
         self._chunks = chunks
         self._limit = limit
+        self._verifier = verifier
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha512 = hashlib.sha512()
         self._size = 0
@@ -243,6 +249,8 @@ class Checked:
             self._virtual_size = inspection.verdict(self._image.disk_format or "", self._size)
         else:
             yield from self._counted()
+        if self._verifier is not None:
+            self._verifier.verify()
 
     def facts(self) -> dict[str, Any]:
         """What the image's record says of the bytes, once all have passed."""
@@ -261,6 +269,8 @@ class Checked:
                 raise TooLarge(f"The image is larger than {self._limit} bytes.")
             self._md5.update(chunk)
             self._sha512.update(chunk)
+            if self._verifier is not None:
+                self._verifier.update(chunk)
             yield chunk
 
 
@@ -274,6 +284,8 @@ def explain(image: Image, err: BaseException) -> NoReturn:
     """Raise what the caller should hear of a failed upload."""
     if isinstance(err, ImageNotAsDeclaredError):
         raise UnsupportedMediaType(f"Image {image.id} was not accepted. {err}") from err
+    if isinstance(err, SignatureInvalid):
+        raise BadRequest(f"The signature of image {image.id} was not verified: {err}.") from err
     if isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT):
         raise TooLarge(f"There is not enough disk space for image {image.id}.") from err
     if isinstance(err, OSError):

@@ -1,0 +1,1 @@
+"""Signed images: the certificates of their signers, and who looks whether the data is what was signed."""
