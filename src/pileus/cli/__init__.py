@@ -157,7 +157,7 @@ _FORWARD: dict[str, Any] = {
 
 @app.command("image", context_settings=_FORWARD)
 def image_command(ctx: typer.Context) -> None:
-    """Build images: see `pileus image --help`."""
+    """Build images, and load metadata definitions: see `pileus image --help`."""
     resolve_lazily("pileus.cli.image:app", ctx)
 
 

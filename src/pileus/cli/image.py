@@ -1,4 +1,4 @@
-"""`pileus image`: images that come with Pileus."""
+"""`pileus image`: images that come with Pileus, and the definitions of what is set on images."""
 
 import os
 from pathlib import Path
@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Make guest images.", no_args_is_help=True)
+from pileus.cli import metadefs
+
+app = typer.Typer(help="Make guest images; load metadata definitions.", no_args_is_help=True)
+app.add_typer(metadefs.app, name="metadefs")
 
 
 @app.callback()
 def root() -> None:
-    """Make guest images."""
+    """Make guest images; load metadata definitions."""
 
 
 def _cache_directory() -> Path:

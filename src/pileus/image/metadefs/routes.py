@@ -158,7 +158,7 @@ def list_properties(call: Call, images: Images) -> dict[str, Any]:
 def create_property(call: Call, images: Images) -> dict[str, Any]:
     """Create property."""
     schemas.refuse_read_only(call.body)
-    values = schemas.property_values(call.body.name, call.body)
+    values = schemas.property_values(call.body)
     _, made = _written(call, images, lambda tx, found: images.metadefs.properties.add(tx, found, values))
     return schemas.render_property(made)
 
@@ -183,7 +183,7 @@ def show_property(call: Call, images: Images) -> dict[str, Any]:
 def update_property(call: Call, images: Images) -> dict[str, Any]:
     """Update property definition: replaces all of it, and may rename it."""
     schemas.refuse_read_only(call.body)
-    values, name = schemas.property_values(call.body.name, call.body), call.params["property_name"]
+    values, name = schemas.property_values(call.body), call.params["property_name"]
     _, one = _written(call, images, lambda tx, found: images.metadefs.properties.replace(tx, found, name, values))
     return schemas.render_property(one)
 

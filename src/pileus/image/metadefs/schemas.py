@@ -69,6 +69,10 @@ class InnerProperty(PropertyShape, kw_only=True):
     name: str | UnsetType = UNSET
 
 
+INNER = Body(None, shape=InnerProperty, strict=True)
+"""The properties of a namespace or object are decoded one by one, so that an error names the property."""
+
+
 class NamedProperty(PropertyShape, kw_only=True):
     """A property by itself."""
 
@@ -83,7 +87,7 @@ class ObjectShape(msgspec.Struct):
     name: NAME
     description: str | None = None
     required: list[str] = []
-    properties: dict[NAME, InnerProperty] = {}
+    properties: dict[NAME, msgspec.Raw] = {}
 
 
 class AssociationShape(msgspec.Struct):
@@ -115,7 +119,7 @@ def _namespace(*, description: Any, extra: bool) -> Body:
         Param("owner", Text(1, 255)),
         Param("resource_type_associations", list[AssociationShape], default=[]),
         Param("objects", list[ObjectShape], default=[]),
-        Param("properties", dict[NAME, InnerProperty], default={}),
+        Param("properties", dict[NAME, msgspec.Raw], default={}),
         Param("tags", list[TagShape], default=[]),
         *_READ_ONLY,
         extra=extra,
@@ -132,7 +136,7 @@ OBJECT = Body(
     Param("name", NAME, required=True),
     Param("description", str, default=None),
     Param("required", list[str], default=[]),
-    Param("properties", dict[NAME, InnerProperty], default={}),
+    Param("properties", dict[NAME, msgspec.Raw], default={}),
     *_READ_ONLY,
     strict=True,
 )
@@ -179,7 +183,7 @@ def definition(body: Any) -> Definition:
         values=values,
         associations=[association_values(one) for one in body.resource_type_associations],
         objects=[object_values(one) for one in body.objects],
-        properties=[property_values(name, one) for name, one in body.properties.items()],
+        properties=[{"name": name, "definition": one} for name, one in _schemas("Property", body.properties).items()],
         tags=[{"name": one.name} for one in body.tags],
     )
 
@@ -197,13 +201,23 @@ def object_values(body: Any) -> dict[str, Any]:
         "name": body.name,
         "description": body.description,
         "required": body.required,
-        "properties": {name: _schema(one) for name, one in body.properties.items()},
+        "properties": _schemas(f"Object {body.name}, property", body.properties),
     }
 
 
-def property_values(name: str, body: PropertyShape) -> dict[str, Any]:
+def property_values(body: NamedProperty) -> dict[str, Any]:
     """The columns of a property."""
-    return {"name": name, "definition": _schema(body)}
+    return {"name": body.name, "definition": _schema(body)}
+
+
+def _schemas(what: str, properties: Mapping[str, msgspec.Raw]) -> dict[str, dict[str, Any]]:
+    schemas: dict[str, dict[str, Any]] = {}
+    for name, raw in properties.items():
+        try:
+            schemas[name] = _schema(INNER.decode(bytes(raw)))
+        except BadRequest as err:
+            raise BadRequest(f"{what} {name}: {err.message}") from err
+    return schemas
 
 
 def _schema(body: PropertyShape) -> dict[str, Any]:

@@ -164,6 +164,10 @@ class MetadefService:
         found = store.page(tx, filters, wanted, marker)
         return found[: wanted.limit], len(found) > wanted.limit
 
+    def all(self, tx: Tx) -> list[Namespace]:
+        """All namespaces by name, whoever may see them."""
+        return store.every(tx)
+
     def details(self, tx: Tx, namespace: Namespace) -> Details:
         """The namespace with all that it holds."""
         return Details(

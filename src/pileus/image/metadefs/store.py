@@ -22,6 +22,7 @@ T = TypeVar("T", bound=Content)
 
 _NAMESPACE = sa.select(metadef_namespace)
 _BY_NAME = _NAMESPACE.where(metadef_namespace.c.namespace == sa.bindparam("name"))
+_EVERY = _NAMESPACE.order_by(metadef_namespace.c.namespace)
 _TYPES = sa.select(metadef_resource_type).order_by(metadef_resource_type.c.name)
 _TYPE_NAMES = sa.select(metadef_resource_type.c.name)
 
@@ -40,6 +41,11 @@ def find(tx: Tx, name: str) -> Namespace | None:
     """A namespace by its name."""
     row = tx.one(_BY_NAME, {"name": name})
     return None if row is None else Namespace(**row._asdict())
+
+
+def every(tx: Tx) -> list[Namespace]:
+    """All namespaces, by name."""
+    return [Namespace(**row._asdict()) for row in tx.all(_EVERY)]
 
 
 def page(tx: Tx, filters: Filters, wanted: Page, marker: Namespace | None) -> list[Namespace]:
