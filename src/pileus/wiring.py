@@ -35,10 +35,13 @@ from pileus.identity.service import Identity
 from pileus.image import policy as image_policy
 from pileus.image.cache.loops import LOOPS as IMAGE_CACHE_LOOPS
 from pileus.image.cache.service import CACHE_LOOP
+from pileus.image.imports.regions import Regions
+from pileus.image.imports.sagas import SAGAS as IMPORT_SAGAS
 from pileus.image.loops import LOOPS as IMAGE_LOOPS
 from pileus.image.protection import Protection, load_protection
 from pileus.image.service import Images
 from pileus.image.stores.registry import build_stores
+from pileus.image.tasks.loops import LOOPS as IMAGE_TASK_LOOPS
 from pileus.kernel.clock import Clock, SystemClock
 from pileus.kernel.db import Database, Tx
 from pileus.kernel.loops import Loop, LoopRunner, nudge_loop
@@ -47,6 +50,7 @@ from pileus.kernel.policy import Policy, Rule, load_overrides
 from pileus.kernel.rpc import Agents, host_secret
 from pileus.kernel.saga import Conductor, Sagas
 from pileus.kernel.saga.purge import purge_loop
+from pileus.kernel.seal import Seal
 from pileus.network import policy as network_policy
 from pileus.network.loops import loops as network_loops
 from pileus.network.service import Networks
@@ -100,7 +104,7 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
     db = Database(settings.database)
     nudges = Nudges(settings.site.run_dir)
     policy = make_policy(settings)
-    sagas = Sagas(clock, nudges, SERVER_SAGAS)
+    sagas = Sagas(clock, nudges, (*SERVER_SAGAS, *IMPORT_SAGAS))
     agents = agents or Agents(HostAddresses(db, clock), lambda host: host_secret(secret, host))
     placement = Placement(settings.placement)
 
@@ -114,7 +118,7 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
     identity = Identity(
         settings.identity, clock, db, policy, Generation(settings.site.run_dir), region=settings.site.region
     )
-    images = _images(settings, db, clock, nudges, identity, policy)
+    images = _images(settings, db, clock, nudges, identity, policy, sagas, secret)
     metadata_sync = MetadataSync(lambda tx: nudge_loop(tx, nudges, METADATA_LOOP))
     networks = Networks(
         db=db,
@@ -151,13 +155,27 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
 
 
 def _images(
-    settings: Settings, db: Database, clock: Clock, nudges: Nudges, identity: Identity, policy: Policy
+    settings: Settings,
+    db: Database,
+    clock: Clock,
+    nudges: Nudges,
+    identity: Identity,
+    policy: Policy,
+    sagas: Sagas,
+    secret: str,
 ) -> Images:
+    def address(region: str, interface: str) -> str | None:
+        with db.read() as tx:
+            return identity.catalog.address(tx, "image", region, interface)
+
     return Images(
         settings.image,
         db,
         build_stores(settings.image.stores, settings.image.files_dir, settings.image.default_store),
         clock,
+        sagas,
+        Seal(secret, "image-import"),
+        Regions(settings.site.region, address),
         wake_cache=lambda tx: nudge_loop(tx, nudges, CACHE_LOOP),
         limits=identity.limits,
         protection=make_protection(settings, policy),
@@ -225,6 +243,7 @@ def loops(cloud: Cloud) -> tuple[Loop, ...]:
     return (
         *IMAGE_LOOPS,
         *IMAGE_CACHE_LOOPS,
+        *IMAGE_TASK_LOOPS,
         *network_loops(cloud.networks, cloud.agents),
         metadata_loop(cloud.compute.servers),
         *precache_loops(cloud.image_caches, policy_of(cloud.settings.precache)),

@@ -10,6 +10,8 @@ import pytest
 
 from pileus.image import policy
 from pileus.image.cache.settings import CacheSettings
+from pileus.image.imports.regions import Regions
+from pileus.image.imports.sagas import SAGAS
 from pileus.image.protection import Protection
 from pileus.image.quotas.service import Limits
 from pileus.image.routes import make_service
@@ -21,7 +23,10 @@ from pileus.kernel.auth import Actor
 from pileus.kernel.clock import FakeClock
 from pileus.kernel.db import Database
 from pileus.kernel.errors import Unauthorized
+from pileus.kernel.nudge import Nudges
 from pileus.kernel.policy import Policy
+from pileus.kernel.saga import Sagas
+from pileus.kernel.seal import Seal
 
 PATCH = "application/openstack-images-v2.1-json-patch"
 
@@ -90,9 +95,15 @@ def make_api(
     protection: Protection | None = None,
 ) -> Api:
     clock = FakeClock()
-    settings = replace(settings or ImageSettings(), cache=CacheSettings("node1", directory / "image-cache"))
+    settings = replace(
+        settings or ImageSettings(),
+        cache=CacheSettings("node1", directory / "image-cache"),
+        staging_dir=directory / "staging",
+    )
     stores = build_stores(settings.stores, directory / "images", settings.default_store)
-    images = Images(settings, db, stores, clock, limits=limits, protection=protection)
+    sagas = Sagas(clock, Nudges(), SAGAS)
+    seal, regions = Seal("secret", "import"), Regions("RegionOne", lambda _region, _interface: None)
+    images = Images(settings, db, stores, clock, sagas, seal, regions, limits=limits, protection=protection)
     dispatcher = Dispatcher(db, Policy(policy.RULES), Names(), "http://cloud")
     app = make_app(dispatcher, [make_service(images)])
     return Api(falcon.testing.TestClient(app), images, stores, db, clock, directory / "image-cache")

@@ -259,12 +259,6 @@ def test_an_image_without_an_id_is_not_the_list(api: Api, method: str) -> None:
     assert api.list() == ["a"]
 
 
-def test_there_are_no_import_methods(api: Api) -> None:
-    methods = api.call("GET", "/info/import").json["import-methods"]
-    assert (methods["type"], methods["value"]) == ("array", [])
-    assert api.call("GET", "/info/stores").status_code == 404
-
-
 def test_patch(api: Api) -> None:
     image_id = api.create(name="a", kept="1", gone="2")
     answer = api.patch(

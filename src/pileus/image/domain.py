@@ -34,7 +34,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 VISIBILITIES = ("public", "community", "shared", "private")
 CONTAINER_FORMATS = ("bare", "ami", "ari", "aki", "ovf", "ova", "docker", "compressed")
 MEMBER_STATUSES = ("pending", "accepted", "rejected")
-DISK_FORMATS = ("raw", "qcow2", "vhd", "vhdx", "vmdk", "vdi", "iso", "ami", "ari", "aki")
+DISK_FORMATS = ("raw", "qcow2", "vhd", "vhdx", "vmdk", "vdi", "iso", "ploop", "gpt", "ami", "ari", "aki")
 
 
 class Location(msgspec.Struct, frozen=True):
@@ -43,6 +43,13 @@ class Location(msgspec.Struct, frozen=True):
     store: str
     locator: str
     metadata: dict[str, Any]
+
+
+class ImportState(msgspec.Struct, frozen=True):
+    """How the image's last import goes or went: the stores that still wait for data, and those that failed."""
+
+    importing: list[str]
+    failed: list[str]
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +76,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     locations: list[Location]
     created_at: int
     updated_at: int
+    import_task: str | None = None  # of the import that runs
+    import_state: ImportState | None = None
 
     def replaced(self, values: Mapping[str, Any]) -> "Image":
         """The image with these fields changed; others that `values` may hold are not an image's."""

@@ -6,7 +6,7 @@ one in tables of their own, where filters and sums find them.
 
 import sqlalchemy as sa
 
-from pileus.image.domain import Location
+from pileus.image.domain import ImportState, Location
 from pileus.kernel.db import Json, Name, Timestamp, Uuid, metadata
 
 image = sa.Table(
@@ -33,7 +33,9 @@ image = sa.Table(
     sa.Column("locations", Json(list[Location]), nullable=False, server_default="[]"),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("updated_at", Timestamp, nullable=False),
-    sa.Column("uploader", Name(128)),  # the process that receives the data, while the status is saving
+    sa.Column("uploader", Name(128)),  # the process that receives data, while the status is saving or uploading
+    sa.Column("import_task", Uuid()),  # of the import that runs: there is one at most
+    sa.Column("import_state", Json(ImportState)),
     sa.Index("ix_image_owner", "owner", "created_at"),
     sa.Index("ix_image_visibility", "visibility", "created_at"),
     sa.Index("ix_image_created_at", "created_at", "id"),

@@ -1,7 +1,9 @@
 """Glance's policy rules with its current defaults."""
 
 from pileus.image.cache import policy as cache
+from pileus.image.imports import policy as imports
 from pileus.image.metadefs import policy as metadefs
+from pileus.image.tasks import policy as tasks
 from pileus.kernel.policy import Rule
 
 _MEMBER = "role:admin or (role:member and project_id:%(project_id)s)"
@@ -31,4 +33,6 @@ RULES = (
     Rule("delete_member", _MEMBER, "Share an image with one project less"),
     *metadefs.RULES,
     *cache.RULES,
+    *imports.RULES,
+    *tasks.RULES,
 )

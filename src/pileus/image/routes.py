@@ -6,18 +6,20 @@ import msgspec
 
 from pileus.image import listing, patch, schemas
 from pileus.image.cache import routes as cache
-from pileus.image.common import own_image
+from pileus.image.common import check_owner, check_visibility, own_image
 from pileus.image.data import routes as data
 from pileus.image.domain import Filters, Image
 from pileus.image.errors import error_shape
+from pileus.image.imports import routes as imports
 from pileus.image.members import routes as members
 from pileus.image.members.schemas import MEMBER_SCHEMA, MEMBERS_SCHEMA
 from pileus.image.metadefs import routes as metadefs
 from pileus.image.protection import Operation
 from pileus.image.quotas import routes as quotas
 from pileus.image.service import Images
-from pileus.kernel.auth import Actor
-from pileus.kernel.errors import BadRequest, Forbidden, NotFound
+from pileus.image.tasks import routes as tasks
+from pileus.image.tasks.schemas import TASK_SCHEMA, TASKS_SCHEMA
+from pileus.kernel.errors import BadRequest, NotFound
 from pileus.kernel.fields import MALFORMED_JSON
 from pileus.kernel.http import Call, Reply, Route, Service
 from pileus.kernel.paging import Page, next_link
@@ -63,8 +65,8 @@ def _first(call: Call) -> str:
 def create_image(call: Call, images: Images) -> Reply:
     """Create Image."""
     values = schemas.parse_create(_document(call))
-    _check_owner(call.actor, values)
-    _check_visibility(call, values, {"project_id": call.actor.project_id, "owner": call.actor.project_id})
+    check_owner(call.actor, values)
+    check_visibility(call, values, {"project_id": call.actor.project_id, "owner": call.actor.project_id})
     images.protection.check(call.actor, {}, values.get("properties", {}))
     image = call.transact(lambda tx: images.create(tx, call.actor, values))
     return Reply(_render(call, images, image), headers={"Location": f"{call.base_url}/images/{image.id}"})
@@ -86,8 +88,8 @@ def update_image(call: Call, images: Images) -> dict[str, Any]:
         image = own_image(call, images, tx)
         values = patch.apply(image, operations)
         images.protection.check(call.actor, image.properties, values.get("properties", image.properties))
-        _check_owner(call.actor, values)
-        _check_visibility(call, values, image.target())
+        check_owner(call.actor, values)
+        check_visibility(call, values, image.target())
         return images.update(tx, image, values)
 
     return _render(call, images, call.transact(work))
@@ -124,20 +126,18 @@ _SCHEMAS = {
     "images": schemas.IMAGES_SCHEMA,
     "member": MEMBER_SCHEMA,
     "members": MEMBERS_SCHEMA,
+    "task": TASK_SCHEMA,
+    "tasks": TASKS_SCHEMA,
 }
 
 
 def show_schema(call: Call, _images: Images) -> dict[str, Any]:
-    """Show image schema, Show images schema, Show image member schema, Show image members schema."""
+    """Show image schema, Show images schema, Show image member schema, Show image members schema, Show task schema,
+    Show tasks schema."""
     found = _SCHEMAS.get(call.params["schema"])
     if found is None:
         raise NotFound(f"There is no schema {call.params['schema']}.")
     return found
-
-
-def show_import_methods(_call: Call, _images: Images) -> dict[str, Any]:
-    """Import methods and values discovery: data comes by upload alone."""
-    return {"import-methods": {"description": "Import methods available.", "type": "array", "value": []}}
 
 
 def _document(call: Call) -> object:
@@ -145,17 +145,6 @@ def _document(call: Call) -> object:
         return msgspec.json.decode(call.stream.read(MAX_DOCUMENT))
     except MALFORMED_JSON as err:
         raise BadRequest("The request body is not valid JSON.") from err
-
-
-def _check_owner(actor: Actor, values: dict[str, Any]) -> None:
-    if "owner" in values and values["owner"] != actor.owner and not actor.is_admin:
-        raise Forbidden("You are not permitted to create images owned by another project.")
-
-
-def _check_visibility(call: Call, values: dict[str, Any], target: dict[str, Any]) -> None:
-    rule = {"public": "publicize_image", "community": "communitize_image"}.get(values.get("visibility", ""))
-    if rule is not None:
-        call.authorize(target, rule)
 
 
 def versions_document(base: str) -> Reply:
@@ -190,10 +179,11 @@ ROUTES: tuple[Route[Images], ...] = (
     *data.ROUTES,
     *cache.ROUTES,
     *members.ROUTES,
+    *imports.ROUTES,
+    *tasks.ROUTES,
     *metadefs.ROUTES,
     *quotas.ROUTES,
     Route("GET", "/schemas/{schema}", show_schema, "get_images"),
-    Route("GET", "/info/import", show_import_methods, "get_images"),
 )
 
 

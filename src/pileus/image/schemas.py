@@ -44,7 +44,16 @@ INT_MAX = (1 << 31) - 1
 
 def render(image: Image) -> dict[str, Any]:
     """An image as the API shows it: custom properties stand beside the base fields, which win."""
-    return {**image.properties, **IMAGE.render(image)}
+    return {**image.properties, **_import_properties(image), **IMAGE.render(image)}
+
+
+def _import_properties(image: Image) -> dict[str, str]:
+    """How the image's import goes, as Glance shows it: properties that nobody can set. Empty texts once it is done."""
+    shown = {} if image.import_task is None else {"os_glance_import_task": image.import_task}
+    if image.import_state is not None:
+        shown["os_glance_importing_to_stores"] = ",".join(image.import_state.importing)
+        shown["os_glance_failed_import"] = ",".join(image.import_state.failed)
+    return shown
 
 
 def parse_create(document: object) -> dict[str, Any]:

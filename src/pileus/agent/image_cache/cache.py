@@ -23,12 +23,12 @@ from pileus.agent.image_cache.records import Records
 from pileus.agent.image_cache.upkeep import Upkeep
 from pileus.agent.image_cache.usage import Usage
 from pileus.kernel.clock import Clock, SystemClock
-from pileus.kernel.image_format import ImageNotAsDeclaredError, inspect_file
+from pileus.kernel.image_format import PLAIN, ImageNotAsDeclaredError, inspect_file
 
 log = structlog.get_logger("pileus.agent.image_cache")
 
 MAX_VIRTUAL_SIZE = 1 << 44  # 16 TiB, ext4's largest file
-USED_AS_IT_IS = frozenset({"raw", "ami", "aki", "ari", "iso"})
+USED_AS_IT_IS = PLAIN
 ALWAYS_RAW = frozenset({"aki", "ari", "iso"})  # read by the machine itself, not as a disk
 FAILURE_SECONDS = 600.0  # how long after a fetch failed there may still be some who had waited for it
 

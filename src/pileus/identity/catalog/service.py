@@ -49,6 +49,14 @@ class Catalog:
             for service, endpoints in self._present(tx)
         ]
 
+    def address(self, tx: Tx, service_type: str, region: str, interface: str) -> str | None:
+        """Where a service is in a region; None if the catalog has no such endpoint, or one that needs a project."""
+        for service, endpoints in self._present(tx):
+            for endpoint in endpoints if service.type == service_type else ():
+                if endpoint.region_id == region and endpoint.interface == interface:
+                    return _filled(endpoint.url, {})
+        return None
+
     def _present(self, tx: Tx) -> list[tuple[CatalogService, list[Endpoint]]]:
         generation = self._generation.value
         known = self._known
