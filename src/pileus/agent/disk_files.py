@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pileus.agent.errors import AgentError, NoSpace
 from pileus.agent.image_cache import Base
+from pileus.agent.image_cache.space import free_bytes, reserve, taken_by
 
 TOOL_SECONDS = 300.0
 COPY_SECONDS = 3600.0
@@ -48,9 +49,9 @@ def make_fresh(path: Path, size: int, make_content: list[str], *, preallocate: b
     def make(fresh: Path) -> None:
         with fresh.open("wb") as out:
             out.truncate(size)
-        if preallocate:
-            _allocate(fresh, size)
         _run([*make_content, str(fresh)])
+        if preallocate:  # afterwards: mke2fs gives back what it does not write
+            _allocate(fresh, size)
 
     _make(path, make)
 
@@ -83,6 +84,9 @@ def _make(path: Path, make: Finish) -> None:
 
 def _allocate(path: Path, size: int) -> None:
     """Take all the space that a disk may need, so that its guest never finds the host's disk full."""
+    free = free_bytes(path.parent) - reserve(path.parent)
+    if size - taken_by(path) > free:  # it is not tried: until it failed, there would be none for other guests
+        raise NoSpace(f"no space for a disk of {size} bytes: {path.parent} has {free}")
     _run(["fallocate", "--keep-size", "--length", str(size), str(path)])
 
 

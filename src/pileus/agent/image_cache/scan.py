@@ -53,13 +53,12 @@ class Scanner:
 
     def scan(self) -> tuple[str, ...]:
         """Verify what is due; the names of files that were damaged. Nothing if somebody else scans."""
-        damaged = []
+        sound: dict[str, bool | None] = {}
         with contextlib.suppress(BlockingIOError, Stopped), self._only_one():
             due = self._clock.now() - int(self._interval * MICROSECONDS)
             for name in self._upkeep.unverified_since(due):
-                if self._upkeep.verify_file(name, self._pace) is False:
-                    damaged.append(name)
-        return tuple(damaged)
+                sound[name] = self._upkeep.verify_file(name, self._pace)
+        return tuple(name for name in sound if sound[name] is False)
 
     def _run(self) -> None:
         _give_way()
