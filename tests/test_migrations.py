@@ -12,6 +12,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from pileus import migrations
+from pileus.image.domain import Location
+from pileus.image.models import image, image_location
 from pileus.kernel.db import Database, DatabaseSettings
 from pileus.migrations import DIRECTORY, current, head, upgrade
 from pileus.migrations.tables import all_tables
@@ -58,29 +60,64 @@ class Killed(Exception):
     """The process dies here."""
 
 
-@pytest.mark.parametrize("statement", [9])
-def test_killed_in_the_middle(empty: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, statement: int) -> None:
-    """MariaDB cannot undo a CREATE TABLE: what was made is there when the upgrade is repeated."""
+def kill_at(settings: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """Upgrade, and die before the first statement with this in it."""
 
     class Dying(Database):
         def __init__(self, settings: DatabaseSettings) -> None:
             super().__init__(settings)
-            self.left = statement
 
-            def count(_c: Any, _cursor: Any, text: str, *_more: Any) -> None:
-                self.left -= text.lstrip().startswith("CREATE")
-                if not self.left:
+            def look(_c: Any, _cursor: Any, text: str, *_more: Any) -> None:
+                if statement in text:
                     raise Killed
 
-            sa.event.listen(self.engine, "before_cursor_execute", count)
+            sa.event.listen(self.engine, "before_cursor_execute", look)
 
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "Database", Dying)
         with pytest.raises(Killed):
-            upgrade(empty)
+            upgrade(settings)
+
+
+@pytest.mark.parametrize("statement", ["ix_flavor_access_project_id", "image_tag"])
+def test_killed_in_the_middle(empty: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """MariaDB cannot undo a CREATE TABLE: what was made is there when the upgrade is repeated."""
+
+    kill_at(empty, monkeypatch, statement)
     assert current(empty) is None
     assert upgrade(empty)
     assert differences(empty) == []
+
+
+@pytest.mark.parametrize("statement", ["metadef_tag", "import_state", "INSERT INTO image_location"])
+def test_images_of_an_older_cloud_keep_their_data(
+    empty: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    """Revision 2 says where images' data is. It is killed at some statement first."""
+    upgrade(empty, to="0001")
+    with_data, queued = "11111111-2222-4333-8444-555555555555", "11111111-2222-4333-8444-666666666666"
+    columns = (
+        "id, status, visibility, owner, min_disk, min_ram, protected, os_hidden, properties, tags, created_at, "
+        "updated_at"
+    )
+    db = Database(empty)
+    with db.write() as tx:
+        for image_id, status in ((with_data, "active"), (queued, "queued")):
+            tx.execute(
+                sa.text(
+                    f"INSERT INTO image ({columns}) VALUES "  # noqa: S608 - constants
+                    f"('{image_id}', '{status}', 'shared', 'p', 0, 0, false, false, '{{}}', '[]', 1, 1)"
+                )
+            )
+    kill_at(empty, monkeypatch, statement)
+    assert upgrade(empty)
+    assert differences(empty) == []
+    with db.read() as tx:
+        found = {row.id: row.locations for row in tx.all(sa.select(image.c.id, image.c.locations))}
+        counted = tx.all(sa.select(image_location.c.image_id, image_location.c.position, image_location.c.store))
+    db.close()
+    assert found == {with_data: [Location("local", with_data, {})], queued: []}
+    assert [tuple(row) for row in counted] == [(with_data, 0, "local")]
 
 
 def test_revisions_are_numbered_one_after_the_other() -> None:

@@ -31,9 +31,12 @@ def current(settings: DatabaseSettings) -> str | None:
         db.close()
 
 
-def upgrade(settings: DatabaseSettings) -> bool:
-    """Bring the database to the newest revision; whether there was anything to do. Safe to be killed and repeated."""
-    if current(settings) == head():
+def upgrade(settings: DatabaseSettings, to: str = "") -> bool:
+    """Bring the database to a revision, the newest if none is named; whether there was anything to do.
+
+    Safe to be killed and repeated.
+    """
+    if current(settings) == (to or head()):
         return False
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415
@@ -44,7 +47,7 @@ def upgrade(settings: DatabaseSettings) -> bool:
             config = Config()
             config.set_main_option("script_location", str(DIRECTORY))
             config.attributes["connection"] = tx.connection
-            command.upgrade(config, "head")
+            command.upgrade(config, to or "head")
     finally:
         db.close()
     return True
