@@ -59,7 +59,8 @@ def ask(guest: Trial, key: Key, commands: Sequence[str]) -> list[str]:
 
 def test_whole_disk_with_a_config_drive(image: GuestImage, tmp_path: Path) -> None:
     key = make_key(tmp_path, "ecdsa")
-    facts = meta_data(key, "7d1c", "first", files=[{"content_path": "/content/0000", "path": "/etc/injected"}])
+    files = [{"content_path": "/content/0000", "path": path} for path in ("/etc/injected", "/at-the-root")]
+    facts = meta_data(key, "7d1c", "first", files=files)
     drive = config_drive(tmp_path / "config.iso", facts, SCRIPT, {"0000": b"said once"})
     # A reset ends QEMU, since emulation after it is slow: the new kernel is written over translated code of the old.
     with Trial(image, tmp_path / "guest", drive=drive, extra=("-no-reboot",)) as guest:
@@ -74,12 +75,12 @@ def test_whole_disk_with_a_config_drive(image: GuestImage, tmp_path: Path) -> No
             (
                 "id -un; hostname; sudo -n id -u; sudo -i id -un",
                 "df -m / | awk 'NR == 2 {print $2}'",
-                "cat /etc/injected",
+                "cat /etc/injected; echo; cat /at-the-root",
             ),
         )
         assert who.split() == ["pileus", "first", "0", "root"]
         assert int(size) > 900
-        assert injected == "said once"
+        assert injected.splitlines() == ["said once"] * 2
         check_tools(guest, key)
         check_hot_plug(guest, key)
 
