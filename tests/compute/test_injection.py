@@ -98,7 +98,11 @@ def test_when_network_configuration_is_written(
     database: Database, monkeypatch: pytest.MonkeyPatch, when: str, kind: str, written: bool
 ) -> None:
     world = into_disk(database, network=when)
-    data = {"links": [], "services": [], "networks": [{"id": "network0", "type": kind, "link": "tap1"}]}
+    data: dict[str, object] = {
+        "links": [],
+        "services": [],
+        "networks": [{"id": "network0", "type": kind, "link": "tap1"}],
+    }
     monkeypatch.setattr(world.networks, "network_data", lambda _tx, _server: data)
     inject = world.hosts.by_name["h1"].disks[make(world)].inject
     assert inject == (Injection(network_data=data) if written else None)

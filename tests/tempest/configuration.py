@@ -98,7 +98,7 @@ def _services(prepared: Prepared) -> Options:
             "config_drive": True,
             "disk_config": True,
             "enable_instance_password": True,
-            "personality": False,
+            "personality": True,
             "hostname_fqdn_sanitization": True,
             "dhcp_domain": "",
         },

@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 
 from pileus.agent.api import InjectedFile, Injection
 from pileus.agent.errors import AgentError, ImageUnusable
-from pileus.agent.injection.handlers import exported
+from pileus.agent.injection.handlers.base import Disk
+from pileus.agent.injection.handlers.exported import raw_file
 from pileus.agent.injection.injector import Injector
 from tests.agent.injection.disks import (
     MASKED,
@@ -208,7 +209,7 @@ def test_hostile_links(case: Case, root: Path, tmp_path: Path) -> None:
 def test_an_overlay_that_is_copied(root: Path, tmp_path: Path) -> None:
     """Where there is no FUSE: the disk is then on its own, of the same size, and holds everything."""
     disk = overlay(make_filesystem(root, tmp_path / "disk.raw", SIZE))
-    with exported.raw_file(exported.Disk(disk, "qcow2"), tmp_path, fuse=False) as raw:
+    with raw_file(Disk(disk, "qcow2"), tmp_path, fuse=False) as raw:
         (tmp_path / "motd").write_bytes(b"welcome\n")
         run("debugfs", "-w", "-R", f"write {tmp_path}/motd motd", raw)
     assert tree_of(disk, "qcow2")["/motd"].content == b"welcome\n"
