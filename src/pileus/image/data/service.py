@@ -29,7 +29,7 @@ from pileus.kernel.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from pileus.kernel.image_format import ImageNotAsDeclaredError, Inspection
+from pileus.kernel.image_format import HEAD, ImageNotAsDeclaredError, Inspection, check_container, is_disk
 from pileus.kernel.owner import dead_here, new_owner
 from pileus.kernel.signature import SignatureInvalid, Verifier
 
@@ -240,15 +240,18 @@ class Checked:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha512 = hashlib.sha512()
         self._size = 0
+        self._head = b""
         self._virtual_size: int | None = None  # of an archive: what is in it is not looked at
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._image.container_format == "bare" or self._image.disk_format in ("ami", "ari", "aki"):
+        image = self._image
+        if is_disk(image.disk_format, image.container_format):
             inspection = Inspection(self._counted())
             yield from inspection
-            self._virtual_size = inspection.verdict(self._image.disk_format or "", self._size)
+            self._virtual_size = inspection.verdict(image.disk_format or "", self._size)
         else:
             yield from self._counted()
+            check_container(image.container_format or "", self._head)
         if self._verifier is not None:
             self._verifier.verify()
 
@@ -265,6 +268,8 @@ class Checked:
     def _counted(self) -> Iterator[bytes]:
         for chunk in self._chunks:
             self._size += len(chunk)
+            if len(self._head) < HEAD:
+                self._head += chunk[: HEAD - len(self._head)]
             if self._size > self._limit:
                 raise TooLarge(f"The image is larger than {self._limit} bytes.")
             self._md5.update(chunk)
