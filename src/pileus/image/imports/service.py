@@ -102,6 +102,8 @@ class Imports:
         self._db.transact(begin)
         try:
             staged = self.staging.write(image.id, STAGED, self.limited(chunks))
+            if size is not None and staged != size:
+                raise BadRequest(f"{size} bytes of data were announced, and {staged} came.")
         except BaseException as err:
             self.staging.discard(image.id)
             if not self._finish(image.id, uploader, Status.QUEUED):
