@@ -132,6 +132,7 @@ def test_a_disk_whose_injection_failed_does_not_count(host: Host, site: Site) ->
         (Injection(files=(InjectedFile(path="/etc/", content=b""),)), "absolute"),
         (Injection(files=(InjectedFile(path="/a\nrm /etc", content=b""),)), "absolute"),
         (Injection(files=(InjectedFile(path="/" + "x" * 256, content=b""),)), "too long"),
+        (Injection(files=(InjectedFile(path="/x" * 513, content=b""),)), "too long"),
         (Injection(files=(InjectedFile(path="/x", content=b"x" * 100),)), "more than 50 bytes"),
     ],
 )

@@ -206,6 +206,24 @@ def test_hostile_links(case: Case, root: Path, tmp_path: Path) -> None:
             injector.inject("s1", disk, case.form, Injection(files=(InjectedFile(path=bad, content=b"x"),)))
 
 
+def test_links_do_not_give_debugfs_commands(root: Path, tmp_path: Path) -> None:
+    """Among its commands are some that write the host's files, and guests choose what their links say."""
+    witness = Path("witness")
+    (root / f'var/x"\ndump etc {witness}\n').mkdir()
+    (root / "etc/one").symlink_to(f'/var/x"\ndump etc {witness}\n')
+    four = "/".join(["y" * 200] * 4)
+    (root / four / four / four).mkdir(parents=True)
+    (root / "etc/two").symlink_to(f"/{four}")
+    (root / four / "more").symlink_to(four)
+    disk = make_filesystem(root, tmp_path / "disk.raw", SIZE)
+    injector = Injector(settings("debugfs"), tmp_path / "scratch")
+    for path in ("one/file", f"two/more/{four}/file"):
+        file = InjectedFile(path=f"/etc/{path}", content=b"x")
+        with pytest.raises(ImageUnusable, match="debugfs does not take the path"):
+            injector.inject("s1", disk, "raw", Injection(files=(file,)))
+    assert not witness.exists()
+
+
 def test_an_overlay_that_is_copied(root: Path, tmp_path: Path) -> None:
     """Where there is no FUSE: the disk is then on its own, of the same size, and holds everything."""
     disk = overlay(make_filesystem(root, tmp_path / "disk.raw", SIZE))

@@ -1,5 +1,6 @@
 """The file systems of a raw disk: where they begin and what they are."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +25,21 @@ def partitions(raw: Path, wanted: str, memory: int) -> list[Partition]:
 
     CannotOpenError if there is none. No program here is the kernel's: they only read.
     """
-    whole = _probe(raw, 0, raw.stat().st_size, memory)
+    size = _size(raw)
+    whole = _probe(raw, 0, size, memory)
     if wanted == "0" or (wanted == INSPECT and whole is not None):
-        found = [] if whole is None else [Partition(0, 0, raw.stat().st_size, whole)]
+        found = [] if whole is None else [Partition(0, 0, size, whole)]
     else:
         found = _in_table(raw, wanted, memory)
     if not found:
         raise CannotOpenError(f"no file system in partition {wanted!r}", of_image=True)
     return found
+
+
+def _size(raw: Path) -> int:
+    """The bytes of a file or block device."""
+    with raw.open("rb") as file:
+        return file.seek(0, os.SEEK_END)
 
 
 def _in_table(raw: Path, wanted: str, memory: int) -> list[Partition]:

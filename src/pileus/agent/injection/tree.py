@@ -12,6 +12,8 @@ from typing import Protocol
 
 MAX_LINKS = 40
 """As many symbolic links as Linux follows in one path."""
+MAX_PATH = 1024
+"""Bytes of a path that is asked for."""
 MAX_READ = 1 << 20
 """Bytes: no file that is read from a guest before it is changed (its accounts, its keys) is larger."""
 FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
@@ -77,8 +79,8 @@ def check_path(path: str) -> str:
     parts = [part for part in path.split("/") if part and part != "."]
     if ".." in parts or not parts:
         raise InjectionRefusedError(f"{path!r} does not stay within the disk")
-    if any(len(part.encode()) > 255 for part in parts):
-        raise InjectionRefusedError(f"{path!r} has a name that is too long")
+    if any(len(part.encode()) > 255 for part in parts) or len(path.encode()) > MAX_PATH:
+        raise InjectionRefusedError(f"{path[:200]!r} is too long, or has a name that is")
     return "/" + "/".join(parts)
 
 

@@ -20,10 +20,12 @@ from pileus.agent.injection.tree import (
 )
 
 KNOWN = frozenset({"ext2", "ext3", "ext4"})
+MAX_RESOLVED = 2048
+"""Bytes of a path with its links followed. debugfs reads lines of 8 KiB, and a quotation mark takes two bytes."""
 _ABSENT = "File not found by ext2_lookup"
 _FACTS = re.compile(r"^Inode: \d+ +Type: (?P<type>.+?) +Mode: +(?P<mode>[0-7]+)", re.MULTILINE)
 _OWNER = re.compile(r"^User: +(?P<user>\d+) +Group: +(?P<group>\d+).* Size: (?P<size>\d+)", re.MULTILINE)
-_FAST_LINK = re.compile(rb'^Fast link dest: "(?P<target>.*)"$', re.MULTILINE)
+_FAST_LINK = b'\nFast link dest: "'
 _ATTRIBUTE = re.compile(r"^ +(?P<name>[a-z]+\.[\w.]+) \(\d+\)", re.MULTILINE)
 _KINDS = {"regular": Kind.FILE, "directory": Kind.DIRECTORY, "symlink": Kind.LINK}
 _REGULAR, _DIRECTORY = 0o100000, 0o040000
@@ -54,10 +56,12 @@ class DebugfsFiles:
 
     def link_target(self, path: str) -> str:
         shown = self._ask(f"stat {_quoted(path)}")
-        fast = _FAST_LINK.search(shown)
-        # A longer target is in a block of its own, like the content of a file.
-        target = fast["target"] if fast else self._ask(f"cat {_quoted(path)}")
-        return target.decode(errors="surrogateescape")
+        _, fast, rest = shown.partition(_FAST_LINK)
+        owner = _OWNER.search(shown.decode(errors="replace"))
+        if not fast or owner is None:  # a longer target is in a block, like the content of a file
+            return self.read(path).decode(errors="surrogateescape")
+        # The target may have quotation marks and ends of lines of its own: only its length tells where it ends.
+        return rest[: int(owner["size"])].decode(errors="surrogateescape")
 
     def read(self, path: str) -> bytes:
         return self._ask(f"cat {_quoted(path)}")
@@ -162,6 +166,9 @@ class DebugfsHandler:
 
 
 def _quoted(path: str) -> str:
-    """A word of debugfs's command language."""
+    """A word of debugfs's command language, in which a line is a command, and some commands write files of the host.
+    Paths come from guests too, by their links: so nothing that may end or break a line is let through."""
+    if not path.isprintable() or len(path.encode()) > MAX_RESOLVED:
+        raise InjectionRefusedError(f"debugfs does not take the path {path[:200]!r}")
     doubled = path.replace('"', '""')
     return f'"{doubled}"'

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from pileus.agent.injection.handlers.base import Disk, Means, root_among
 from pileus.agent.injection.partitions import INSPECT, Partition
@@ -21,11 +22,13 @@ _KINDS = {0o100000: Kind.FILE, 0o040000: Kind.DIRECTORY, 0o120000: Kind.LINK}
 class Guestfish:
     """A guestfish that listens for commands, each given by a process of its own."""
 
-    def __init__(self, disk: Disk) -> None:
-        done = _run(["guestfish", "--listen", "--rw", f"--format={disk.format}", "-a", str(disk.path)])
-        match = _SERVER.search(done.stdout.decode(errors="replace"))
+    def __init__(self, disk: Disk, scratch: Path) -> None:
+        said = scratch / "guestfish"
+        with said.open("wb") as output:  # no pipe: what listens keeps it open
+            _run(["guestfish", "--listen", "--rw", f"--format={disk.format}", "-a", str(disk.path)], output)
+        match = _SERVER.search(said.read_text(errors="replace"))
         if match is None:
-            raise CannotOpenError(f"guestfish does not listen: {text_of(done.stderr)}")
+            raise CannotOpenError(f"guestfish does not listen: {text_of(said.read_bytes())}")
         self._remote = f"--remote={match[1]}"
 
     def ask(self, *words: str) -> bytes:
@@ -94,7 +97,7 @@ class GuestfsHandler:
 
     @contextmanager
     def opened(self, disk: Disk) -> Iterator[FileSystem]:
-        fish = Guestfish(disk)
+        fish = Guestfish(disk, self._means.scratch)
         fish.start()
         try:
             candidates = self._candidates(fish)
@@ -131,8 +134,11 @@ class GuestfsHandler:
             fish.ask("umount", "/")
 
 
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+def _run(command: Sequence[str], output: BinaryIO | None = None) -> subprocess.CompletedProcess[bytes]:
+    stdout, stderr = (subprocess.PIPE, subprocess.PIPE) if output is None else (output, subprocess.STDOUT)
     try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=SECONDS)
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, check=False, timeout=SECONDS
+        )
     except subprocess.TimeoutExpired as err:
         raise CannotOpenError(f"{command[0]} took more than {SECONDS:.0f} s") from err

@@ -14,7 +14,13 @@ from pileus.agent.injection.partitions import Partition
 from pileus.agent.injection.programs import CannotOpenError, trusted
 from pileus.agent.injection.tree import DIRECTORY_MODE, FILE_MODE, FileSystem, InjectionRefusedError, Kind, Node
 
-KNOWN = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs"})
+OPTIONS = {
+    "ext2": "errors=remount-ro",
+    "ext3": "errors=remount-ro",
+    "ext4": "errors=remount-ro",  # an image may say panic
+    "xfs": "nouuid",  # guests of one image are made at the same time
+}
+"""What is mounted, and how. btrfs is not: the kernel would take another disk with the same id for this one."""
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
 
 
@@ -60,11 +66,12 @@ class MountedFiles:
 @contextmanager
 def mounted(device: Path, partition: Partition, scratch: Path) -> Iterator[FileSystem]:
     """A partition of a raw file or block device, mounted through a loop device that goes with the mount."""
-    if partition.filesystem not in KNOWN:
+    if partition.filesystem not in OPTIONS:
         raise CannotOpenError(f"{partition.filesystem} is not mounted by this host", of_image=True)
     place = scratch / "root"
     place.mkdir(exist_ok=True)
-    options = f"loop,offset={partition.offset},sizelimit={partition.size},nosuid,nodev,noexec,nosymfollow"
+    window = f"loop,offset={partition.offset},sizelimit={partition.size}"
+    options = f"{window},nosuid,nodev,noexec,nosymfollow,{OPTIONS[partition.filesystem]}"
     trusted(["mount", "-t", partition.filesystem, "-o", options, str(device), str(place)])
     try:
         with _within(place):
