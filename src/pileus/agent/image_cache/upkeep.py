@@ -105,15 +105,15 @@ class Upkeep:
             names = list(damaged.get(checksum, ()))
             if checksum in ready and (used_at[checksum] <= oldest or before + freed < min_free):
                 names += ready[checksum]
-            gone = self._remove(checksum, names, used_at.get(checksum, 0)) if names else 0
-            if gone:
+            gone = self._remove(checksum, names, used_at.get(checksum, 0)) if names else None
+            if gone is not None:
                 removed.append(checksum)
                 freed += gone
                 log.info("removed an image that no server needs", checksum=checksum, bytes=gone)
         return PrunedImages(removed=tuple(removed), freed=freed)
 
-    def _remove(self, checksum: str, names: Sequence[str], used_at: int) -> int:
-        """Remove files of an image, unless it is needed or was used since; what they took of the disk."""
+    def _remove(self, checksum: str, names: Sequence[str], used_at: int) -> int | None:
+        """Remove files of an image; what they took of the disk. None if it is needed, or was used since."""
         with contextlib.suppress(Busy), self._files.alone(checksum, wait=False):
             if not self._usage.users(checksum) and self._used_at(names) <= used_at:
                 paths = [self._files.path(name) for name in names]
@@ -121,7 +121,7 @@ class Upkeep:
                 for path in reversed(paths):  # the base last: without it, the rest would have no name to be found by
                     self._records.remove(path)
                 return freed
-        return 0
+        return None
 
     # --- what is damaged ------------------------------------------------------------------------------------
 
