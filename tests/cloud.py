@@ -171,4 +171,6 @@ def _free_port() -> int:
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
     return str(value) if isinstance(value, int | float) else f'"{value}"'

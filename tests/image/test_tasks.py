@@ -14,8 +14,8 @@ from pileus.kernel.loops import LoopCtx
 from tests.agent.images import make_image
 from tests.image.conftest import Api
 from tests.image.imports.conftest import Importer, make_importer
-from tests.image.imports.web import Web, serving
 from tests.real_things import require
+from tests.web import Web, serving
 
 ADMIN = "root@p0:admin"
 DATA = b"bytes of an image" * 1000

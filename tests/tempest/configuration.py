@@ -19,16 +19,21 @@ class Prepared:
     flavor_alt: str
     public_network: str
     image_file: Path
+    raw_url: str  # of an image of each of these formats
+    qcow2_url: str
     ssh_user: str
     compute_versions: tuple[str, str]
     network_extensions: tuple[str, ...]
 
 
-def write(path: Path, cloud: Cloud, prepared: Prepared, scratch: Path) -> None:
-    """Write the suite's configuration file."""
+def write(path: Path, cloud: Cloud, prepared: Prepared, scratch: Path, formats: Path | None = None) -> None:
+    """Write the suite's configuration file. `formats`: the manifest of images whose formats are tested."""
     parser = configparser.ConfigParser(interpolation=None)
     for section, options in {**_basics(cloud, scratch), **_services(prepared), **_guests(prepared)}.items():
         parser[section] = {name: str(value) for name, value in options.items()}
+    if formats is not None:
+        parser["image"] |= {"images_manifest_file": str(formats)}
+        parser["image-feature-enabled"] |= {"image_format_enforcement": "True"}
     with path.open("w") as out:
         parser.write(out)
 
@@ -103,12 +108,19 @@ def _services(prepared: Prepared) -> Options:
             "dhcp_domain": "",
         },
         "image": {
-            # Formats that any bytes are: a test uploads random ones in each, and it is skipped altogether where it is
-            # said that formats are enforced. They are; the formats with a structure are tested in tests/image.
-            "container_formats": "bare,ami,ari,aki",
-            "disk_formats": "raw,ami,ari,aki",
+            "container_formats": "bare,ami,ari,aki,ovf,ova,docker,compressed",
+            # A test uploads random bytes as each of the first six, and is skipped altogether where it is said that
+            # formats are enforced. They are, so those that any bytes are come first, and two of them twice.
+            "disk_formats": "raw,ami,ari,aki,raw,ami,qcow2,vhd,vhdx,vmdk,vdi,iso,ploop,gpt",
+            "http_image": prepared.raw_url,
+            "http_qcow2_image": prepared.qcow2_url,
         },
-        "image-feature-enabled": {"api_v2": True, "import_image": False, "image_format_enforcement": False},
+        "image-feature-enabled": {
+            "api_v2": True,
+            "import_image": True,
+            "image_conversion": True,
+            "image_format_enforcement": False,
+        },
         "network": {
             "public_network_id": prepared.public_network,
             "floating_network_name": "public",

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import openstack
 
 from pileus.guest_image.builder import GuestImage, build
 from tests.cloud import Cloud
-from tests.tempest import configuration
+from tests.tempest import configuration, images
 from tests.tempest.configuration import Prepared
+from tests.web import serving
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -25,6 +27,16 @@ IMAGE_LIMITS = {
     "image_size_total": 4096, "image_stage_total": 4096, "image_count_total": 100, "image_count_uploading": 100,
 }  # fmt: skip
 """So large that no other test meets them."""
+SETTINGS: dict[str, object] = {
+    "image.stores.local.directory": "local",
+    "image.stores.local.weight": 10,
+    "image.stores.second.directory": "second",
+    "image.stores.second.weight": 5,
+    "image.fetch.allowed_networks": ["127.0.0.0/8"],
+    "image.fetch.allowed_ports": [],
+    "image.imports.convert_to": "raw",
+}
+FORMATS = "tempest.api.image.v2.test_images_formats.ImagesFormatTest"
 TOTALS = re.compile(r"^ - (Passed|Failed|Skipped|Unexpected Success): (\d+)$", re.MULTILINE)
 
 
@@ -34,13 +46,23 @@ def main(arguments: Sequence[str]) -> int:
     programs = install()
     guest = build(ENVIRONMENT / "image", ENVIRONMENT / "packages", print)
     excluded = [line for line in (HERE / "exclude.txt").read_text().splitlines() if line and not line.startswith("#")]
-    with Cloud("qt") as cloud, tempfile.TemporaryDirectory(prefix="pileus-tempest-") as scratch:
-        prepared = prepare(cloud.connect(), guest)
-        output = run(programs, cloud, prepared, Path(scratch), regex)
+    with (
+        Cloud("qt", SETTINGS) as cloud,
+        tempfile.TemporaryDirectory(prefix="pileus-tempest-") as scratch,
+        serving() as web,
+    ):
+        web.files = {"/image.raw": bytes(range(256)) * 4096, "/image.qcow2": guest.disk.read_bytes()}
+        prepared = prepare(cloud.connect(), guest, web.url)
+        output = run(programs, cloud, prepared, Path(scratch) / "all", regex)
+        if re.search(regex, FORMATS):
+            manifest = images.make(Path(scratch) / "images")
+            output += run(programs, cloud, prepared, Path(scratch) / "formats", FORMATS, manifest)
     print(f"{len(excluded)} lines in the list of excluded tests, tests/tempest/exclude.txt")
-    totals = {name: int(count) for name, count in TOTALS.findall(output)}
-    passed, failed = totals.get("Passed", 0), totals.get("Failed", 0) + totals.get("Unexpected Success", 0)
-    print(f"{passed} passed, {failed} failed, {totals.get('Skipped', 0)} skipped")
+    totals: Counter[str] = Counter()
+    for name, count in TOTALS.findall(output):
+        totals[name] += int(count)
+    passed, failed = totals["Passed"], totals["Failed"] + totals["Unexpected Success"]
+    print(f"{passed} passed, {failed} failed, {totals['Skipped']} skipped")
     return 0 if passed and not failed else 1
 
 
@@ -56,10 +78,10 @@ def install() -> Path:
     return programs
 
 
-def prepare(admin: openstack.connection.Connection, guest: GuestImage) -> Prepared:
+def prepare(admin: openstack.connection.Connection, guest: GuestImage, web: str) -> Prepared:
     """Give a fresh cloud what the suite expects: two images, two flavors, limits of images to test, and the public
-    network that it has."""
-    images = [
+    network that it has. `web`: the address of a web server with images."""
+    image_ids = [
         admin.image.create_image(
             name=name, filename=str(guest.disk), disk_format="qcow2", container_format="bare", visibility="public",
             wait=True,
@@ -76,20 +98,29 @@ def prepare(admin: openstack.connection.Connection, guest: GuestImage) -> Prepar
         )
     endpoint = admin.compute.get_endpoint_data()
     return Prepared(
-        image=images[0],
-        image_alt=images[1],
+        image=image_ids[0],
+        image_alt=image_ids[1],
         flavor=flavors[0],
         flavor_alt=flavors[1],
         public_network=admin.network.find_network("public", ignore_missing=False).id,
         image_file=guest.disk,
+        raw_url=f"{web}/image.raw",
+        qcow2_url=f"{web}/image.qcow2",
         ssh_user=guest.user,
         compute_versions=tuple(".".join(map(str, v)) for v in (endpoint.min_microversion, endpoint.max_microversion)),
         network_extensions=tuple(extension.alias for extension in admin.network.extensions()),
     )
 
 
-def run(programs: Path, cloud: Cloud, prepared: Prepared, scratch: Path, regex: str) -> str:
-    """Run the suite; its output, which is also shown as it comes."""
+def run(
+    programs: Path, cloud: Cloud, prepared: Prepared, scratch: Path, regex: str, formats: Path | None = None
+) -> str:
+    """Run the suite; its output, which is also shown as it comes.
+
+    `formats`: the manifest of images for the tests of formats. They are a run of their own, as they need another
+    configuration than the tests of lists; without a manifest they are left out.
+    """
+    scratch.mkdir()
     workspace = scratch / "workspace"
     environment = {
         **os.environ,
@@ -102,10 +133,11 @@ def run(programs: Path, cloud: Cloud, prepared: Prepared, scratch: Path, regex: 
     )
     if made.returncode:
         raise RuntimeError(made.stdout + made.stderr)
-    configuration.write(scratch / "tempest.conf", cloud, prepared, scratch)
+    configuration.write(scratch / "tempest.conf", cloud, prepared, scratch, formats)
+    left_out = _patterns(scratch, () if formats else (FORMATS,))
     command = [
         str(programs / "tempest"), "run", "--config-file", str(scratch / "tempest.conf"), "--regex", regex,
-        "--exclude-list", str(_patterns(scratch)), "--concurrency", os.environ.get("TEMPEST_WORKERS", "2"),
+        "--exclude-list", str(left_out), "--concurrency", os.environ.get("TEMPEST_WORKERS", "2"),
     ]  # fmt: skip
     collected: list[str] = []
     with subprocess.Popen(
@@ -116,14 +148,14 @@ def run(programs: Path, cloud: Cloud, prepared: Prepared, scratch: Path, regex: 
             collected.append(line)
     keep = os.environ.get("TEMPEST_KEEP")
     if keep:
-        shutil.copytree(scratch, keep, dirs_exist_ok=True)
+        shutil.copytree(scratch, Path(keep) / scratch.name, dirs_exist_ok=True)
     return "".join(collected)
 
 
-def _patterns(scratch: Path) -> Path:
+def _patterns(scratch: Path, further: Sequence[str]) -> Path:
     """The list of excluded tests in the suite's own form: the pattern alone, the reason as a comment."""
     target = scratch / "exclude.txt"
-    lines = []
+    lines = list(further)
     for line in (HERE / "exclude.txt").read_text().splitlines():
         pattern, _, reason = line.partition(" ")
         lines.append(line if not line or line.startswith("#") else f"{pattern}  # {reason.strip(' #')}")

@@ -15,7 +15,7 @@ from pileus.kernel.db import Database
 from pileus.kernel.errors import TooLarge, Unavailable
 from pileus.kernel.owner import new_owner
 from tests.image.imports.conftest import Importer, make_importer
-from tests.image.imports.web import Web, serving
+from tests.web import Web, serving
 
 DATA = b"an image's data " * 500
 
