@@ -11,7 +11,8 @@ import pytest
 from pileus.image import policy
 from pileus.image.cache.settings import CacheSettings
 from pileus.image.imports.regions import Regions
-from pileus.image.imports.sagas import SAGAS
+from pileus.image.imports.sagas import SAGAS as IMPORT_SAGAS
+from pileus.image.locations.sagas import SAGAS as LOCATION_SAGAS
 from pileus.image.protection import Protection
 from pileus.image.quotas.service import Limits
 from pileus.image.routes import make_service
@@ -23,6 +24,7 @@ from pileus.kernel.auth import Actor
 from pileus.kernel.clock import FakeClock
 from pileus.kernel.db import Database
 from pileus.kernel.errors import Unauthorized
+from pileus.kernel.fetch import Fetcher
 from pileus.kernel.nudge import Nudges
 from pileus.kernel.policy import Policy
 from pileus.kernel.saga import Sagas
@@ -57,7 +59,8 @@ class Api:
     token: str = "ann@p1:member"
 
     def call(self, method: str, path: str, token: str | None = None, **more: Any) -> falcon.testing.Result:
-        headers = {"X-Auth-Token": token or self.token, **more.pop("headers", {})}
+        given = more.pop("headers", {})
+        headers = {"X-Auth-Token": token or self.token, "Accept": "application/json", **given}
         return self.client.simulate_request(method, f"/image/v2{path}", headers=headers, **more)
 
     def create(self, token: str | None = None, **fields: Any) -> str:
@@ -100,8 +103,9 @@ def make_api(
         cache=CacheSettings("node1", directory / "image-cache"),
         staging_dir=directory / "staging",
     )
-    stores = build_stores(settings.stores, directory / "images", settings.default_store)
-    sagas = Sagas(clock, Nudges(), SAGAS)
+    fetcher = Fetcher(settings.fetch)
+    stores = build_stores(settings.stores, directory / "images", settings.default_store, fetcher)
+    sagas = Sagas(clock, Nudges(), (*IMPORT_SAGAS, *LOCATION_SAGAS))
     seal, regions = Seal("secret", "import"), Regions("RegionOne", lambda _region, _interface: None)
     images = Images(settings, db, stores, clock, sagas, seal, regions, limits=limits, protection=protection)
     dispatcher = Dispatcher(db, Policy(policy.RULES), Names(), "http://cloud")

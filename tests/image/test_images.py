@@ -423,9 +423,19 @@ def test_pages(api_everywhere: Api) -> None:
 
 def test_schemas_and_versions(api: Api) -> None:
     schema = api.call("GET", "/schemas/image").json
-    assert set(schema["properties"]) == set(api.show(api.create())) | {"name"}
+    assert set(schema["properties"]) - {"stores", "locations", "direct_url"} == set(api.show(api.create())) | {"name"}
     assert api.call("GET", "/schemas/images").json["properties"]["images"]["items"] == schema
     assert api.call("GET", "/schemas/nothing").status_code == 404
     versions = api.client.simulate_get("/image/versions").json["versions"]
     assert [v["id"] for v in versions if v["status"] == "CURRENT"] == ["v2.9"]
     assert api.client.simulate_get("/image").status_code == 300
+
+
+def test_errors_are_pages_for_who_does_not_ask_for_json(api: Api) -> None:
+    """python-glanceclient sends no Accept header that names JSON, and reads pages alone."""
+    answer = api.call("GET", "/images/<x>", headers={"Accept": "*/*"})
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "<h1>404 Not Found</h1>" in answer.text
+    assert "ID &lt;x&gt;" in answer.text
+    assert api.call("GET", "/images/x").json["title"] == "Not Found"

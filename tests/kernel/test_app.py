@@ -108,7 +108,7 @@ ROUTES: tuple[Route[Impl], ...] = (
 )
 
 
-def shape(error: PileusError, status: int) -> tuple[dict[str, Any], str]:
+def shape(error: PileusError, status: int, _accept: str) -> tuple[dict[str, Any], str]:
     return {"testError": {"code": status, "message": error.message, "type": error.kind or ""}}, "application/json"
 
 

@@ -19,7 +19,7 @@ _NAMES = {
 JSON = "application/json"
 
 
-def error_shape(error: PileusError, status: int) -> tuple[Any, str]:
+def error_shape(error: PileusError, status: int, _accept: str) -> tuple[Any, str]:
     """`{"itemNotFound": {"code": 404, "message": ...}}`; 401 as the token middleware of OpenStack words it."""
     if status == 401:
         return {"error": {"code": 401, "title": "Unauthorized", "message": error.message}}, JSON

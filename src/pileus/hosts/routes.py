@@ -112,7 +112,7 @@ def _start(header: str | None, size: int) -> int:
     return start
 
 
-def _error(error: PileusError, status: int) -> tuple[dict[str, Any], str]:
+def _error(error: PileusError, status: int, _accept: str) -> tuple[dict[str, Any], str]:
     return {"error": {"code": status, "message": error.message}}, "application/json"
 
 

@@ -7,6 +7,6 @@ from pileus.kernel.app import JSON
 from pileus.kernel.errors import PileusError
 
 
-def error_shape(error: PileusError, status: int) -> tuple[dict[str, Any], str]:
+def error_shape(error: PileusError, status: int, _accept: str) -> tuple[dict[str, Any], str]:
     """`{"error": {"code", "title", "message"}}`."""
     return {"error": {"code": status, "title": HTTPStatus(status).phrase, "message": error.message}}, JSON

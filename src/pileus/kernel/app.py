@@ -184,7 +184,7 @@ class Dispatcher:
             error = PileusError("Unexpected API Error. Look for the request id in the cloud's log.")
         elif error.status >= 500:
             log.warning("request not served", method=req.method, path=req.path, reason=error.message)
-        document, content_type = shape(error, error.status)
+        document, content_type = shape(error, error.status, req.accept)
         write(resp, Reply(document, content_type=content_type), error.status)
         if error.status == 401:
             resp.set_header("WWW-Authenticate", f'Keystone uri="{self.base(req)}/identity"')
@@ -329,7 +329,7 @@ class _NotThere:
         error = NotFound("The resource could not be found.")
         for service in self._services:
             if req.path.startswith(service.prefix.rsplit("/", 1)[0] + "/"):
-                document, content_type = service.error_shape(error, 404)
+                document, content_type = service.error_shape(error, 404, req.accept)
                 write(resp, Reply(document, content_type=content_type), 404)
                 return
         write(resp, Reply({"error": {"code": 404, "title": "Not Found", "message": error.message}}), 404)

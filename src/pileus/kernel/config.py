@@ -545,7 +545,7 @@ def defaults_toml(root: type[T]) -> str:
             current = entry.section
             lines += ["", f"# {title(titles[current])}", f"[{current}]"]
         lines += ["", *(f"# {line}" for line in _wrapped(f"{entry.meta.meaning} ({describe(entry)}).", 100))]
-        lines.append(f"#{entry.key} = {_toml_text(entry.default)}")
+        lines.append(f"#{entry.key} = {_toml_text(entry.default)}" if entry.default is not None else f"# {entry.key} =")
     return "\n".join(lines) + "\n"
 
 

@@ -169,8 +169,8 @@ class Route(Generic[S]):
         object.__setattr__(self, "window", window(self.since, self.until))
 
 
-ErrorShape = Callable[[PileusError, int], tuple[Any, str]]
-"""Renders an error and its status as (JSON object or bytes, content type)."""
+ErrorShape = Callable[[PileusError, int, str], tuple[Any, str]]
+"""Renders an error and its status, for a caller with this Accept header, as (JSON object or bytes, content type)."""
 
 
 @dataclass(frozen=True)

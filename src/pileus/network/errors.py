@@ -17,7 +17,7 @@ _KINDS = {
 }
 
 
-def error_shape(error: PileusError, status: int) -> tuple[Any, str]:
+def error_shape(error: PileusError, status: int, _accept: str) -> tuple[Any, str]:
     """`{"NeutronError": {"type", "message", "detail"}}`; a missing token is answered as keystonemiddleware does."""
     if status == 401:
         return {"error": {"code": 401, "title": "Unauthorized", "message": error.message}}, "application/json"
