@@ -65,6 +65,21 @@ def test_when_the_fetch_fails_it_fails_for_all_who_waited(tmp_path: Path) -> Non
     assert cache.ensure(RAW).path.read_bytes() == CONTENT
 
 
+def test_a_disk_that_is_too_small_is_refused_to_all_who_waited_with_one(tmp_path: Path) -> None:
+    require("qemu-img")
+    data = make_image(tmp_path, "qcow2", bytes(8 * MIB))
+    cache, source = cache_of(tmp_path, data)
+    image = reference(data, "qcow2")
+    source.hold = True
+    with ThreadPoolExecutor(8) as pool:
+        small = [pool.submit(cache.ensure, image, 4 * MIB) for _ in range(6)]
+        wait_until(lambda: waiting_for(tmp_path, image.checksum) == 5)
+        source.go_on.set()
+        assert {type(wish.exception(30)) for wish in small} == {TooLargeForDisk}
+        assert source.fetches == ["i1"]
+        assert pool.submit(cache.ensure, image, 8 * MIB).result(30).virtual_size == 8 * MIB
+
+
 def test_another_id_for_the_same_content_is_not_fetched_again(tmp_path: Path) -> None:
     cache, source = cache_of(tmp_path)
     assert cache.ensure(RAW) == cache.ensure(reference(CONTENT, image_id="i2"))

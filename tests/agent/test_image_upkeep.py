@@ -400,7 +400,6 @@ def test_why_a_prefetch_failed_is_told_once(tmp_path: Path) -> None:
         prefetcher.prefetch(RAW, 10)
     source.trouble = None
     assert prefetcher.prefetch(RAW, 10).ready
-    prefetcher.close()
 
 
 def test_what_broke_off_is_kept_for_an_hour(tmp_path: Path) -> None:

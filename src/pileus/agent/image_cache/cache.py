@@ -7,6 +7,8 @@ The cache knows no hypervisor.
 """
 
 import hashlib
+import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,7 +45,11 @@ class Base:
 
 
 class TooLargeForDisk(ImageUnusable):
-    """The image would do for a larger disk."""
+    """The image would do for a larger disk. `size`: of the disk in it, in bytes."""
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 class ImageCache:
@@ -61,7 +67,9 @@ class ImageCache:
         self._base_format: Format = base_format
         self._files = Directory(directory)
         self._records = Records(self._clock)
+        self._guard = threading.Lock()
         self._failures: dict[str, tuple[float, AgentError]] = {}
+        self._conversions = threading.BoundedSemaphore(os.cpu_count() or 1)  # more of them would only take longer
         self.usage = Usage(directory, host)
         self.upkeep = Upkeep(self._files, self._records, self.usage, self._clock)
 
@@ -84,7 +92,7 @@ class ImageCache:
                 if base is not None:
                     _check_size(image, base.virtual_size, largest)
                     return base
-            self._fail_if_it_failed_since(image.checksum, asked)
+            self._fail_if_it_failed_since(asked, image, largest)
             return self._bring(image, disk_format or self._base_format, largest, lock)
 
     def resized(self, image: ImageRef, size: int) -> Base:
@@ -129,10 +137,9 @@ class ImageCache:
         started = time.monotonic()
         try:
             base = self._with_space(image, lambda: self._make_base(image, disk_format, largest, lock))
-        except TooLargeForDisk:  # others may ask for larger disks
-            raise
         except AgentError as err:
-            self._failures[image.checksum] = (time.monotonic(), err)
+            with self._guard:
+                self._failures[image.checksum] = (time.monotonic(), err)
             raise
         log.info(
             "image cached", image=image.id, checksum=image.checksum, bytes=image.size, format=base.format,
@@ -140,13 +147,17 @@ class ImageCache:
         )  # fmt: skip
         return base
 
-    def _fail_if_it_failed_since(self, checksum: str, asked: float) -> None:
+    def _fail_if_it_failed_since(self, asked: float, image: ImageRef, largest: int | None) -> None:
         """Fail as the fetch did that this thread has waited for, so that twenty do not make twenty vain attempts."""
-        self._failures = {
-            key: failure for key, failure in self._failures.items() if failure[0] > asked - FAILURE_SECONDS
-        }
-        when, err = self._failures.get(checksum, (0.0, None))
-        if err is not None and when > asked:
+        with self._guard:
+            for checksum in [key for key, (when, _) in self._failures.items() if when < asked - FAILURE_SECONDS]:
+                del self._failures[checksum]
+            when, err = self._failures.get(image.checksum, (0.0, None))
+        if err is None or when <= asked:
+            return
+        if isinstance(err, TooLargeForDisk):
+            _check_size(image, err.size, largest)
+        else:
             raise type(err)(str(err)) from err
 
     def _with_space(self, image: ImageRef, make: Callable[[], Base]) -> Base:
@@ -168,7 +179,8 @@ class ImageCache:
             _check_size(image, self._admitted(image, part), largest)
             complete = part
             if image.disk_format not in USED_AS_IT_IS or disk_format != "raw":
-                convert(part, image.disk_format, new, disk_format, lock=lock)
+                with self._conversions:
+                    convert(part, image.disk_format, new, disk_format, lock=lock)
                 complete = new
             base = self._publish(complete, base_name(image.checksum, disk_format), image.id)
         except ControlPlaneSilent:
@@ -183,7 +195,8 @@ class ImageCache:
     def _make_copy(self, base: Base, name: str, image_id: str, size: int, lock: int) -> Base:
         new = self._files.new(name.partition("_")[0])
         try:
-            convert(base.path, base.format, new, "raw", lock=lock)
+            with self._conversions:
+                convert(base.path, base.format, new, "raw", lock=lock)
             with new.open("r+b") as out:
                 out.truncate(size)
             return self._publish(new, name, image_id)
@@ -215,5 +228,5 @@ class ImageCache:
 def _check_size(image: ImageRef, size: int, largest: int | None) -> None:
     if largest is not None and size > largest:
         raise TooLargeForDisk(
-            f"image {image.id} holds a disk of {size} bytes, the flavor's root disk has only {largest}"
+            f"image {image.id} holds a disk of {size} bytes, the flavor's root disk has only {largest}", size
         )

@@ -198,6 +198,7 @@ class Upkeep:
 
     def tidy(self) -> None:
         """Remove what fetches, conversions and removals left that were killed. Those under way are not disturbed."""
+        self._usage.tidy()
         for checksum in self._files.unfinished():
             with contextlib.suppress(Busy), self._files.alone(checksum, wait=False):
                 names = set(self._files.files_of(checksum))

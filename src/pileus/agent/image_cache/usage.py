@@ -47,6 +47,12 @@ class Usage:
         """The servers of all hosts that need an image."""
         return tuple(sorted({_parsed(entry)[1] for entry in (self._directory / checksum).glob(f"*{SEPARATOR}*")}))
 
+    def tidy(self) -> None:
+        """Remove what the last to leave would have, had he not been killed."""
+        for image in self._directory.iterdir():
+            with contextlib.suppress(OSError):  # somebody is in it
+                image.rmdir()
+
     def _entry(self, checksum: str, server_id: str) -> Path:
         return self._directory / checksum / f"{self._host}{SEPARATOR}{server_id}"
 
