@@ -32,8 +32,8 @@ def write(path: Path, cloud: Cloud, prepared: Prepared, scratch: Path, formats: 
     for section, options in {**_basics(cloud, scratch), **_services(prepared), **_guests(prepared)}.items():
         parser[section] = {name: str(value) for name, value in options.items()}
     if formats is not None:
-        parser["image"] |= {"images_manifest_file": str(formats)}
-        parser["image-feature-enabled"] |= {"image_format_enforcement": "True"}
+        parser["image"]["images_manifest_file"] = str(formats)
+        parser["image-feature-enabled"]["image_format_enforcement"] = "True"
     with path.open("w") as out:
         parser.write(out)
 
