@@ -37,6 +37,7 @@ from pileus.image.cache.loops import LOOPS as IMAGE_CACHE_LOOPS
 from pileus.image.cache.service import CACHE_LOOP
 from pileus.image.imports.regions import Regions
 from pileus.image.imports.sagas import SAGAS as IMPORT_SAGAS
+from pileus.image.locations.sagas import SAGAS as LOCATION_SAGAS
 from pileus.image.loops import LOOPS as IMAGE_LOOPS
 from pileus.image.protection import Protection, load_protection
 from pileus.image.service import Images
@@ -44,6 +45,7 @@ from pileus.image.stores.registry import build_stores
 from pileus.image.tasks.loops import LOOPS as IMAGE_TASK_LOOPS
 from pileus.kernel.clock import Clock, SystemClock
 from pileus.kernel.db import Database, Tx
+from pileus.kernel.fetch import Fetcher
 from pileus.kernel.loops import Loop, LoopRunner, nudge_loop
 from pileus.kernel.nudge import Nudges
 from pileus.kernel.policy import Policy, Rule, load_overrides
@@ -104,7 +106,7 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
     db = Database(settings.database)
     nudges = Nudges(settings.site.run_dir)
     policy = make_policy(settings)
-    sagas = Sagas(clock, nudges, (*SERVER_SAGAS, *IMPORT_SAGAS))
+    sagas = Sagas(clock, nudges, (*SERVER_SAGAS, *IMPORT_SAGAS, *LOCATION_SAGAS))
     agents = agents or Agents(HostAddresses(db, clock), lambda host: host_secret(secret, host))
     placement = Placement(settings.placement)
 
@@ -171,7 +173,12 @@ def _images(
     return Images(
         settings.image,
         db,
-        build_stores(settings.image.stores, settings.image.files_dir, settings.image.default_store),
+        build_stores(
+            settings.image.stores,
+            settings.image.files_dir,
+            settings.image.default_store,
+            Fetcher(settings.image.fetch),
+        ),
         clock,
         sagas,
         Seal(secret, "image-import"),

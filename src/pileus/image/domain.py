@@ -25,7 +25,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.SAVING: frozenset({Status.QUEUED, Status.ACTIVE, Status.DELETED}),
     Status.UPLOADING: frozenset({Status.QUEUED, Status.IMPORTING, Status.DELETED}),
     Status.IMPORTING: frozenset({Status.QUEUED, Status.ACTIVE, Status.DELETED}),
-    Status.ACTIVE: frozenset({Status.DEACTIVATED, Status.DELETED}),
+    Status.ACTIVE: frozenset({Status.DEACTIVATED, Status.IMPORTING, Status.DELETED}),  # a location is taken back
     Status.DEACTIVATED: frozenset({Status.ACTIVE, Status.DELETED}),
     Status.DELETED: frozenset(),
 }

@@ -1,6 +1,7 @@
-"""JSON patch as Glance reads it (RFC 6902, members of the image's top level only)."""
+"""JSON patch as Glance reads it (RFC 6902, members of the image's top level and single locations)."""
 
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -11,11 +12,22 @@ from pileus.kernel.fields import MALFORMED_JSON
 
 MEDIA_TYPES = ("application/openstack-images-v2.1-json-patch", "application/openstack-images-v2.0-json-patch")
 OPERATIONS = ("add", "replace", "remove")
+LOCATIONS = "locations"
+_POSITION = re.compile(rf"/{LOCATIONS}/(-|[0-9]{{1,6}})")
 _REQUIRED = frozenset({"visibility", "protected", "os_hidden", "min_disk", "min_ram", "id", "owner"})
 
 
-def parse(data: bytes, content_type: str | None) -> list[tuple[str, str, Any]]:
-    """The patch as (operation, name, value). UnsupportedMediaType, BadRequest."""
+class Operation(NamedTuple):
+    """One change. `kind` is one of OPERATIONS; `position`: of a location, `-` (the end) or digits."""
+
+    kind: str
+    name: str
+    value: Any
+    position: str | None = None
+
+
+def parse(data: bytes, content_type: str | None) -> list[Operation]:
+    """The patch. UnsupportedMediaType, BadRequest."""
     media_type = (content_type or "").split(";", 1)[0].strip().lower()
     if media_type not in MEDIA_TYPES:
         raise UnsupportedMediaType(f"Changing an image needs the content type {MEDIA_TYPES[0]}.")
@@ -28,7 +40,14 @@ def parse(data: bytes, content_type: str | None) -> list[tuple[str, str, Any]]:
     return [_operation(item, old=media_type == MEDIA_TYPES[1]) for item in document]
 
 
-def _operation(item: Any, *, old: bool) -> tuple[str, str, Any]:
+def split(operations: list[Operation]) -> tuple[list[Operation], list[Operation]]:
+    """Those that change locations, and all others: neither depends on the other."""
+    return [each for each in operations if each.name == LOCATIONS], [
+        each for each in operations if each.name != LOCATIONS
+    ]
+
+
+def _operation(item: Any, *, old: bool) -> Operation:
     if not isinstance(item, dict):
         raise BadRequest("Operations must be JSON objects.")
     if old:  # the draft's form: {"replace": "/name", "value": ...}
@@ -45,7 +64,11 @@ def _operation(item: Any, *, old: bool) -> tuple[str, str, Any]:
         raise BadRequest(f"Operation '{operation}' needs a value.")
     if not isinstance(path, str) or not path.startswith("/"):
         raise BadRequest("Pointer must start with '/': a path such as /name.")
-    return operation, _name(path), item.get("value")
+    if path == f"/{LOCATIONS}":
+        return Operation(operation, LOCATIONS, item.get("value"))
+    if position := _POSITION.fullmatch(path):
+        return Operation(operation, LOCATIONS, item.get("value"), position[1])
+    return Operation(operation, _name(path), item.get("value"))
 
 
 def _name(path: str) -> str:
@@ -58,11 +81,11 @@ def _name(path: str) -> str:
     return name.replace("~1", "/").replace("~0", "~")
 
 
-def apply(image: Image, operations: list[tuple[str, str, Any]]) -> dict[str, Any]:
-    """The image's fields that the patch changes, with their new values."""
+def apply(image: Image, operations: list[Operation]) -> dict[str, Any]:
+    """The image's fields that the patch changes, with their new values. Locations are not among them."""
     values: dict[str, Any] = {}
     properties = dict(image.properties)
-    for operation, name, value in operations:
+    for operation, name, value, _ in operations:
         if name in schemas.READ_ONLY or name == "id":
             raise Forbidden(f"Attribute '{name}' is read-only.")
         if name in schemas.RESERVED or name.startswith("os_glance_"):

@@ -2,6 +2,7 @@
 
 from pileus.image.cache import policy as cache
 from pileus.image.imports import policy as imports
+from pileus.image.locations import policy as locations
 from pileus.image.metadefs import policy as metadefs
 from pileus.image.tasks import policy as tasks
 from pileus.kernel.policy import Rule
@@ -34,5 +35,6 @@ RULES = (
     *metadefs.RULES,
     *cache.RULES,
     *imports.RULES,
+    *locations.RULES,
     *tasks.RULES,
 )

@@ -11,14 +11,17 @@ from pileus.image.data import routes as data
 from pileus.image.domain import Filters, Image
 from pileus.image.errors import error_shape
 from pileus.image.imports import routes as imports
+from pileus.image.locations import routes as locations
 from pileus.image.members import routes as members
 from pileus.image.members.schemas import MEMBER_SCHEMA, MEMBERS_SCHEMA
 from pileus.image.metadefs import routes as metadefs
 from pileus.image.protection import Operation
 from pileus.image.quotas import routes as quotas
 from pileus.image.service import Images
+from pileus.image.stores import routes as stores
 from pileus.image.tasks import routes as tasks
 from pileus.image.tasks.schemas import TASK_SCHEMA, TASKS_SCHEMA
+from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, NotFound
 from pileus.kernel.fields import MALFORMED_JSON
 from pileus.kernel.http import Call, Reply, Route, Service
@@ -54,7 +57,10 @@ def _page(call: Call, images: Images, filters: Filters, page: Page) -> tuple[lis
 
 def _render(call: Call, images: Images, image: Image) -> dict[str, Any]:
     """An image as this caller sees it."""
-    return schemas.render(images.protection.readable(call.actor, image))
+    return {
+        **schemas.render(images.protection.readable(call.actor, image)),
+        **images.locations.shown(image, lambda: call.may("get_image_location", image.target())),
+    }
 
 
 def _first(call: Call) -> str:
@@ -69,7 +75,12 @@ def create_image(call: Call, images: Images) -> Reply:
     check_visibility(call, values, {"project_id": call.actor.project_id, "owner": call.actor.project_id})
     images.protection.check(call.actor, {}, values.get("properties", {}))
     image = call.transact(lambda tx: images.create(tx, call.actor, values))
-    return Reply(_render(call, images, image), headers={"Location": f"{call.base_url}/images/{image.id}"})
+    headers = {
+        "Location": f"{call.base_url}/images/{image.id}",
+        "OpenStack-image-import-methods": ",".join(images.imports.methods()),
+        "OpenStack-image-store-ids": ",".join(store.name for store in images.stored.stores.all()),
+    }
+    return Reply(_render(call, images, image), headers=headers)
 
 
 def show_image(call: Call, images: Images) -> dict[str, Any]:
@@ -82,11 +93,15 @@ def show_image(call: Call, images: Images) -> dict[str, Any]:
 
 def update_image(call: Call, images: Images) -> dict[str, Any]:
     """Update Image."""
-    operations = patch.parse(call.stream.read(MAX_DOCUMENT), call.header("Content-Type"))
+    about_locations, others = patch.split(patch.parse(call.stream.read(MAX_DOCUMENT), call.header("Content-Type")))
+    found = locations.look(call, images, about_locations)
 
-    def work(tx: Any) -> Image:
+    def work(tx: Tx) -> Image:
         image = own_image(call, images, tx)
-        values = patch.apply(image, operations)
+        values = patch.apply(image, others)
+        if about_locations:
+            locations.authorize(call, image, about_locations)
+            values |= images.locations.patched(tx, call.actor, image.id, about_locations, found)
         images.protection.check(call.actor, image.properties, values.get("properties", image.properties))
         check_owner(call.actor, values)
         check_visibility(call, values, image.target())
@@ -180,6 +195,8 @@ ROUTES: tuple[Route[Images], ...] = (
     *cache.ROUTES,
     *members.ROUTES,
     *imports.ROUTES,
+    *locations.ROUTES,
+    *stores.ROUTES,
     *tasks.ROUTES,
     *metadefs.ROUTES,
     *quotas.ROUTES,

@@ -36,7 +36,7 @@ IMAGE = View(
 BASE = IMAGE.names()
 READ_ONLY = frozenset(
     {"status", "size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value", "created_at", "updated_at", "self",
-     "file", "schema", "direct_url"}
+     "file", "schema", "direct_url", "stores"}
 )  # fmt: skip
 RESERVED = frozenset({"deleted", "deleted_at", "locations", "os_glance_importing_to_stores", "os_glance_failed_import"})
 INT_MAX = (1 << 31) - 1
@@ -158,6 +158,30 @@ _SCHEMA_OF: dict[str, dict[str, Any]] = {
     "self": {"type": "string", "readOnly": True},
     "file": {"type": "string", "readOnly": True},
     "schema": {"type": "string", "readOnly": True},
+    "stores": {"type": "string", "readOnly": True},
+    "direct_url": {"type": "string", "readOnly": True},
+    "locations": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "url": {"type": "string", "maxLength": 2048},
+                "metadata": {"type": "object"},
+                "validation_data": {
+                    "type": "object",
+                    "writeOnly": True,
+                    "additionalProperties": False,
+                    "properties": {
+                        "checksum": {"type": "string", "minLength": 32, "maxLength": 32},
+                        "os_hash_algo": {"type": "string", "maxLength": 64},
+                        "os_hash_value": {"type": "string", "maxLength": 128},
+                    },
+                    "required": ["os_hash_algo", "os_hash_value"],
+                },
+            },
+            "required": ["url", "metadata"],
+        },
+    },
 }  # fmt: skip
 
 IMAGE_SCHEMA: dict[str, Any] = {

@@ -9,6 +9,7 @@ from pileus.image.data.service import Data, ImageData
 from pileus.image.domain import TRANSITIONS, Filters, Image, Status
 from pileus.image.imports.regions import Regions
 from pileus.image.imports.service import Imports
+from pileus.image.locations.service import Locations
 from pileus.image.members import store as members_store
 from pileus.image.members.service import Members
 from pileus.image.metadefs.service import MetadefService
@@ -57,6 +58,7 @@ class Images:
         self.signatures = Signatures(settings.signatures, clock)
         self.tasks = Tasks(settings, clock)
         self.stored = Data(settings, db, stores, clock, self.cache, self.quotas, self.signatures)
+        self.locations = Locations(settings, stores, self.quotas, self.tasks, sagas)
         self.imports = Imports(settings, db, self.stored, self.quotas, self.tasks, sagas, clock, regions, seal)
 
     # --- reading --------------------------------------------------------------------------------------------

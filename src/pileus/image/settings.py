@@ -27,6 +27,12 @@ class ImageSettings:
         "where images' data waits to be imported; all machines that serve images or run conductors share it",
     )
     task_hours: float = setting(48.0, "how long a task is shown after it has ended", unit="hours", minimum=0)
+    show_multiple_locations: bool = setting(
+        False, "show in images where their data is, and let users whom the policy allows it change that"
+    )
+    show_image_direct_url: bool = setting(False, "show in images where their data is best read from, as direct_url")
+    do_secure_hash: bool = setting(True, "hash the data of locations that are added, and verify hashes that are given")
+    http_retries: int = setting(3, "how often hashing such data is tried", minimum=1)
     property_limit: int = setting(128, "custom properties that one image may have", minimum=1)
     tag_limit: int = setting(128, "tags that one image may have", minimum=1)
     member_limit: int = setting(128, "projects that one image may be shared with", minimum=1)

@@ -17,6 +17,7 @@ from pileus.image.stores.s3 import S3Store
 from pileus.image.stores.settings import StoreSettings
 from pileus.kernel.config import SettingsError
 from pileus.kernel.errors import Conflict, Unavailable
+from pileus.kernel.fetch import Fetcher, FetchSettings
 from tests.image.stores.conftest import Case, RbdCase, S3Case
 
 ONE, OTHER = str(uuid4()), str(uuid4())
@@ -168,7 +169,7 @@ def test_the_heaviest_store_comes_first(tmp_path: Path) -> None:
         "heavy": StoreSettings(weight=9, directory=Path("h")),
         "web": StoreSettings(kind="http", weight=1),
     }
-    stores = build_stores(settings, tmp_path)
+    stores = build_stores(settings, tmp_path, fetcher=Fetcher(FetchSettings(), lambda _host, _port: ["1.1.1.1"]))
     locations = [Location(name, ONE, {}) for name in ("gone", "web", "light", "heavy", "light")]
     assert [location.store for location in stores.by_weight(locations)] == ["heavy", "web", "light", "light", "gone"]
     assert stores.names_of(locations) == ["heavy", "web", "light", "gone"]

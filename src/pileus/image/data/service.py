@@ -1,5 +1,6 @@
 """Images' bytes: received, checked and kept; read from where they are; removed."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -49,8 +50,12 @@ class Received:
 class ImageData:
     """The stored bytes of one image, wherever they are."""
 
-    def __init__(self, image: Image, stores: Stores, cache: ImageCache | None) -> None:
+    def __init__(
+        self, image: Image, stores: Stores, cache: ImageCache | None, again: Callable[[], Sequence[Location]]
+    ) -> None:
+        """`again`: where the data is by now."""
         self.size = image.size or 0
+        self._again = again
         self._image = image
         self._stores = stores
         self._cache = cache
@@ -72,13 +77,14 @@ class ImageData:
                     for chunk in chunks:
                         position += len(chunk)
                         yield chunk
+                    if position >= end:
+                        return
+                    raise NotFound(f"The data of image {self._image.id} is shorter than it was.")
                 except (PileusError, OSError) as err:
                     log.warning("a store failed while an image was read", image=self._image.id, error=str(err))
-                    if not waiting:
+                    if not self._refill(waiting):
                         raise
                     chunks = self._open(waiting, position, end - position)
-                else:
-                    return
 
         return going_on()
 
@@ -91,12 +97,21 @@ class ImageData:
         return chunks
 
     def _sources(self) -> list[Location]:
-        return sorted(self._image.locations, key=lambda location: -self._stores.weight(location.store))
+        return self._stores.by_weight(self._image.locations)
+
+    def _refill(self, waiting: list[Location]) -> bool:
+        """Whether there are sources to try, or new ones: the data may have been moved while it was read."""
+        if not waiting:
+            known = {(each.store, each.locator) for each in self._image.locations}
+            locations = self._again()
+            waiting += self._stores.by_weight(each for each in locations if (each.store, each.locator) not in known)
+            self._image = self._image.replaced({"locations": [*self._image.locations, *waiting]})
+        return bool(waiting)
 
     def _open(self, waiting: list[Location], start: int, length: int) -> Iterator[bytes]:
         """The first of the sources that can be opened; those tried are taken from the list."""
         cause: Exception | None = None
-        while waiting:
+        while self._refill(waiting):
             location = waiting.pop(0)
             try:
                 return self._stores.get(location.store).read(location.locator, start, length)
@@ -138,7 +153,19 @@ class Data:
             raise Forbidden(f"The requested image {image.id} has been deactivated. Image data download is forbidden.")
         if image.status != Status.ACTIVE or image.size is None:
             raise NotFound(f"Image {image.id} has no data.")
-        return ImageData(image, self.stores, self.cache if cached else None)
+        return self._data(image, self.cache if cached else None)
+
+    def wherever(self, image: Image) -> ImageData:
+        """An image's bytes as they are in the stores, whatever its status."""
+        return self._data(image, None)
+
+    def _data(self, image: Image, cache: ImageCache | None) -> ImageData:
+        def again() -> Sequence[Location]:
+            with self._db.read() as tx:
+                row = store.find(tx, image.id)
+            return () if row is None else row.locations
+
+        return ImageData(image, self.stores, cache, again)
 
     # --- receiving ------------------------------------------------------------------------------------------
 
@@ -207,14 +234,17 @@ class Data:
             self.remove(image_id, locations)
         for each in self.stores.all():
             if not each.read_only:
-                self._remove_strays(each)
+                with _later():
+                    self._remove_strays(each)
 
     def _take_back(self, uploader: str, row: Row) -> None:
+        """While a store that may hold a part of it is away, the upload is not over."""
         log.warning("an upload was cut off; the image is queued again", image=row.id)
-        for each in self.stores.all():
-            if not each.read_only:
-                each.discard(row.id)
-        self._db.transact(lambda tx: store.finish_upload(tx, row.id, uploader, Status.QUEUED))
+        with _later():
+            for each in self.stores.all():
+                if not each.read_only:
+                    each.discard(row.id)
+            self._db.transact(lambda tx: store.finish_upload(tx, row.id, uploader, Status.QUEUED))
 
     def _remove_strays(self, each: Store) -> None:
         for image_id in each.images():
@@ -277,6 +307,15 @@ class Checked:
             if self._verifier is not None:
                 self._verifier.update(chunk)
             yield chunk
+
+
+@contextlib.contextmanager
+def _later() -> Iterator[None]:
+    """Leave what a store cannot do now to the next round."""
+    try:
+        yield
+    except (Unavailable, Conflict) as err:
+        log.warning("a store cannot be tidied yet", error=err.message)
 
 
 def check_formats(image: Image) -> None:

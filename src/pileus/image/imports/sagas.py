@@ -341,7 +341,7 @@ def activate(ctx: Ctx, tx: Tx) -> None:
     values: dict[str, Any] = {
         "import_task": None,
         "import_state": ImportState([], outcome["failed"]),
-        "locations": [*image.locations, *locations],
+        "locations": [*image.locations, *locations] if plan.method is Method.COPY_IMAGE else locations,
         "updated_at": ctx.clock.now(),
     }
     sources: tuple[Status, ...] = (Status.ACTIVE, Status.DEACTIVATED)

@@ -61,5 +61,8 @@ class Store(Protocol):
         ...
 
     def locator_of(self, url: str) -> str | None:
-        """The locator of data at an address that somebody gives; None if that is no address of this store."""
+        """The locator of data at an address that somebody gives; None if that is no address of this store.
+
+        BadRequest if it is one, and may not be used. That something is there is not checked.
+        """
         ...

@@ -1,7 +1,6 @@
 """Images that are on web servers: a store that keeps nothing, and reads what its locations point at."""
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from pileus.kernel.errors import BadRequest
 from pileus.kernel.fetch import Fetcher
@@ -43,7 +42,8 @@ class HttpStore:
         return locator
 
     def locator_of(self, url: str) -> str | None:
-        try:
-            return url if urlsplit(url).scheme in ("http", "https") else None
-        except ValueError:
+        """BadRequest if it is an address on the web that may not be fetched from."""
+        if not url.lower().startswith(("http://", "https://")):
             return None
+        self._fetcher.check(url)
+        return url

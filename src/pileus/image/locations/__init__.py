@@ -1,0 +1,1 @@
+"""Locations: where images' data is, told, given by users, and changed."""
