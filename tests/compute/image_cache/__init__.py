@@ -1,0 +1,1 @@
+"""Pre-caching on hosts that are in this process."""
