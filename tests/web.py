@@ -2,17 +2,22 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Web:
-    """`files`: path -> bytes. `breaks`: after how many bytes the next answers break off. `seen`: what was asked."""
+    """`files`: path -> bytes. `breaks`: after how many bytes the next answers break off. `seen`: what was asked.
+
+    While `hold` is cleared, answers stop in their middle.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.files: dict[str, bytes] = {}
         self.breaks: list[int] = []
+        self.hold = threading.Event()
+        self.hold.set()
         self.seen: list[tuple[str, str | None, str | None]] = []  # path, Range, X-Auth-Token
 
 
@@ -34,7 +39,11 @@ def serving() -> Iterator[Web]:
             self.send_header("Content-Length", str(len(data) - start))
             self.end_headers()
             end = start + web.breaks.pop(0) if web.breaks else len(data)
-            self.wfile.write(data[start:end])
+            with suppress(ConnectionError):
+                self.wfile.write(data[start : (start + end) // 2])
+                self.wfile.flush()
+                web.hold.wait()
+                self.wfile.write(data[(start + end) // 2 : end])
 
         def log_message(self, *_: object) -> None:
             """Tests tell by what was served."""
