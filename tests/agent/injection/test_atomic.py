@@ -8,9 +8,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from pileus.agent.api import DisksSpec, InjectedFile, Injection
 from pileus.agent.disks import FileDisks
@@ -110,6 +112,20 @@ def test_the_root_disk_has_it_and_is_made_once(host: Host, site: Site) -> None:
     other = Injection(files=(InjectedFile(path="/etc/motd", content=b"other\n"),))
     disks.ensure(spec_of(site, other))
     assert tree_of(Path(disk.path), "qcow2")["/etc/motd"].content == b"welcome\n"
+
+
+@pytest.mark.parametrize(("mode", "handler"), [("overlay", "debugfs"), ("copy", "loop")])
+def test_the_first_handler_that_fits_the_disk(
+    host: Host, site: Site, mode: Literal["overlay", "copy"], handler: str
+) -> None:
+    injector = Injector(settings("loop,debugfs"), site.directory / "scratch")
+    cache, journal = host.cache, host.journal
+    disks = FileDisks(host.settings.instances_dir, cache, journal, host.metadata.of, injector, mode=mode)
+    spec = msgspec.structs.replace(spec_of(site, ONE), root_gb=1)
+    with capture_logs() as told:
+        (disk,) = disks.ensure(spec)
+    assert handler in [one.get("handler") for one in told]
+    assert tree_of(Path(disk.path), disk.format)["/etc/motd"].content == b"welcome\n"
 
 
 def test_a_disk_whose_injection_failed_does_not_count(host: Host, site: Site) -> None:

@@ -283,6 +283,19 @@ def test_a_disk_without_a_known_file_system(tmp_path: Path) -> None:
     assert [one["event"] for one in told] == ["injection failed"]
 
 
+@pytest.mark.parametrize("handler", ["loop", "debugfs"])
+@pytest.mark.parametrize("fill", [b"\0", b"\xff", b"\x5a"])
+def test_a_damaged_file_system(root: Path, tmp_path: Path, handler: str, fill: bytes) -> None:
+    """Behind its first block nothing is as it should be. A kernel's refusal may be of that kernel; debugfs's is not."""
+    disk = make_filesystem(root, tmp_path / "disk.raw", SIZE)
+    with disk.open("r+b") as file:
+        file.seek(2048)
+        file.write(fill * MIB)
+    with pytest.raises(AgentError, match="cannot be written into the disk") as caught:
+        Injector(settings(handler), tmp_path / "scratch").inject("s1", disk, "raw", FULL)
+    assert isinstance(caught.value, ImageUnusable) is (handler == "debugfs")
+
+
 def test_a_journal_that_was_not_replayed(root: Path, tmp_path: Path) -> None:
     """An image of a disk that was in use: its journal is replayed first, or it would undo the injection."""
     disk = make_filesystem(root, tmp_path / "disk.raw", SIZE)

@@ -74,7 +74,10 @@ def _through(handler: Handler, disk: Disk, content: Content) -> Outcome:
     """Write the content. CannotOpenError only if nothing was written: once a file may have been, another handler would
     find half of it."""
     opened = handler.opened(disk)
-    files = opened.__enter__()
+    try:
+        files = opened.__enter__()
+    except InjectionRefusedError as err:
+        raise CannotOpenError(str(err), of_image=True) from err
     try:
         outcome = _written(Tree(files), content)
     finally:

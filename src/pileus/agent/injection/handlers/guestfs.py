@@ -1,10 +1,11 @@
 """Disks of any format and file systems of any kind, opened by the small guest of libguestfs, through guestfish."""
 
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,23 +21,27 @@ _KINDS = {0o100000: Kind.FILE, 0o040000: Kind.DIRECTORY, 0o120000: Kind.LINK}
 
 
 class Guestfish:
-    """A guestfish that listens for commands, each given by a process of its own."""
+    """A guestfish that listens for commands, each given by a process of its own. It ends at the first that fails."""
 
     def __init__(self, disk: Disk, scratch: Path) -> None:
-        said = scratch / "guestfish"
-        with said.open("wb") as output:  # no pipe: what listens keeps it open
+        self._said = scratch / "guestfish"
+        with self._said.open("wb") as output:  # no pipe: what listens keeps it open
             _run(["guestfish", "--listen", "--rw", f"--format={disk.format}", "-a", str(disk.path)], output)
-        match = _SERVER.search(said.read_text(errors="replace"))
+        match = _SERVER.search(self._said.read_text(errors="replace"))
         if match is None:
-            raise CannotOpenError(f"guestfish does not listen: {text_of(said.read_bytes())}")
-        self._remote = f"--remote={match[1]}"
+            raise CannotOpenError(f"guestfish does not listen: {text_of(self._said.read_bytes())}")
+        self._pid = int(match[1])
+        self._greeting = self._said.stat().st_size
+        self._ended = False
 
     def ask(self, *words: str) -> bytes:
-        """What a command prints. InjectionRefusedError if it fails."""
-        done = _run(["guestfish", self._remote, "--", *words])
-        if done.returncode:
-            raise InjectionRefusedError(f"guestfish {words[0]}: {text_of(done.stderr)}")
-        return done.stdout
+        """What a command prints. InjectionRefusedError if it fails, or one before it has."""
+        if not self._ended:
+            done = _run(["guestfish", f"--remote={self._pid}", "--", *words])
+            if done.returncode == 0:
+                return done.stdout
+            self._ended = True
+        raise InjectionRefusedError(f"guestfish {words[0]}: {text_of(self._said.read_bytes()[self._greeting :])}")
 
     def start(self) -> None:
         """Boot its guest. CannotOpenError if that fails."""
@@ -44,6 +49,19 @@ class Guestfish:
             self.ask("run")
         except InjectionRefusedError as err:
             raise CannotOpenError(str(err)) from err
+
+    def unmount(self) -> None:
+        """Unmount what is mounted, unless it has ended: then it has done that itself."""
+        if not self._ended:
+            self.ask("umount", "/")
+
+    def close(self) -> None:
+        """Wait until its guest has written everything and is gone. InjectionRefusedError if it says that it has not."""
+        if not self._ended:
+            self.ask("shutdown")
+            self.ask("exit")
+        with suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)  # an orphan, so a child of this namespace's first process, which this one is
 
 
 class GuestfsFiles:
@@ -98,14 +116,13 @@ class GuestfsHandler:
     @contextmanager
     def opened(self, disk: Disk) -> Iterator[FileSystem]:
         fish = Guestfish(disk, self._means.scratch)
-        fish.start()
         try:
+            fish.start()
             candidates = self._candidates(fish)
             with root_among(list(candidates), lambda one: self._mounted(fish, candidates[one])) as files:
                 yield files
         finally:
-            fish.ask("shutdown")  # or what was written may be lost
-            fish.ask("exit")
+            fish.close()
 
     def _candidates(self, fish: Guestfish) -> dict[Partition, str]:
         """The disk's file systems, each with its device in libguestfs's guest."""
@@ -128,10 +145,8 @@ class GuestfsHandler:
             fish.ask("mount-options", "nosuid,nodev,noexec", device, "/")
         except InjectionRefusedError as err:
             raise CannotOpenError(str(err), of_image=True) from err
-        try:
-            yield GuestfsFiles(fish, self._means.scratch / "content")
-        finally:
-            fish.ask("umount", "/")
+        yield GuestfsFiles(fish, self._means.scratch / "content")
+        fish.unmount()
 
 
 def _run(command: Sequence[str], output: BinaryIO | None = None) -> subprocess.CompletedProcess[bytes]:
