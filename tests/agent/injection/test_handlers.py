@@ -170,7 +170,7 @@ def test_an_empty_file_system_gets_what_it_needs(case: Case, tmp_path: Path) -> 
 def test_a_full_file_system(case: Case, root: Path, tmp_path: Path) -> None:
     disk = make_disk(case, root)
     huge = Injection(files=(InjectedFile(path="/huge", content=b"x" * (SIZE + MIB)),))
-    with pytest.raises(ImageUnusable, match=r"No space left|Could not allocate|no space"):
+    with pytest.raises(ImageUnusable, match=r"No space left|Could not allocate|no space|write error"):
         Injector(settings(case.handler, max_bytes=2 * SIZE), tmp_path / "scratch").inject("s1", disk, case.form, huge)
 
 
