@@ -64,7 +64,7 @@ class Lab:
 
     def engine(self) -> Engine:
         api = self.api
-        return Engine(api.db, api.images.locations._sagas, SimpleNamespace(images=api.images), api.clock)
+        return Engine(api.db, api.images.locations.sagas, SimpleNamespace(images=api.images), api.clock)
 
     def urls(self, image_id: str) -> list[str]:
         return [location["url"] for location in self.api.show(image_id)["locations"]]

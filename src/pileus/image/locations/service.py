@@ -45,7 +45,7 @@ class Locations:
         self.stores = stores
         self.tasks = tasks
         self._quotas = quotas
-        self._sagas = sagas
+        self.sagas = sagas
 
     # --- telling --------------------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class Locations:
             algorithm=HASH_ALGO if validation is None else validation.os_hash_algo,
             value=None if validation is None else validation.os_hash_value,
         )
-        self._sagas.start(
+        self.sagas.start(
             tx, ADD, resource=image.id, project=actor.owner, user=actor.user_id, request_id=request_id,
             params=msgspec.to_builtins(addition),
         )  # fmt: skip
@@ -198,7 +198,7 @@ class Locations:
         state = ImportState([target], [])
         if not movable or not imports_store.begin(tx, image_id, (image.status,), image.status, slot, state):
             raise Conflict(f"The data of image {image_id} cannot be moved now: its status is {image.status}.")
-        return self._sagas.start(
+        return self.sagas.start(
             tx, MOVE, resource=image_id, project=image.owner, user="", request_id=new_request_id(),
             params=msgspec.to_builtins(Move(slot, source, target, copies=target not in places)),
         )  # fmt: skip
@@ -226,7 +226,7 @@ class Locations:
         return False
 
     def _start_removal(self, tx: Tx, project: str, user: str, image_id: str, location: Location) -> None:
-        self._sagas.start(
+        self.sagas.start(
             tx, REMOVE, resource=image_id, project=project, user=user, request_id=new_request_id(),
             params={"store": location.store, "locator": location.locator},
         )  # fmt: skip
