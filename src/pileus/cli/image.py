@@ -1,4 +1,4 @@
-"""`pileus image`: images that come with Pileus, and the definitions of what is set on images."""
+"""`pileus image`: images that come with Pileus, the definitions of what is set on images, and hosts' image caches."""
 
 import os
 from pathlib import Path
@@ -6,15 +6,18 @@ from typing import Annotated
 
 import typer
 
-from pileus.cli import metadefs
+from pileus.cli import image_cache, metadefs
 
-app = typer.Typer(help="Make guest images; load metadata definitions.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make guest images; load metadata definitions; look after hosts' image caches.", no_args_is_help=True
+)
 app.add_typer(metadefs.app, name="metadefs")
+app.add_typer(image_cache.app, name="cache")
 
 
 @app.callback()
 def root() -> None:
-    """Make guest images; load metadata definitions."""
+    """Make guest images; load metadata definitions; look after hosts' image caches."""
 
 
 def _cache_directory() -> Path:

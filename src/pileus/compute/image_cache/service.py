@@ -36,7 +36,7 @@ SYSTEM = Actor(user_id="pileus", roles=frozenset({"admin"}), is_admin=True)
 """Who looks at images for a policy: it names images of any project."""
 
 FETCH_WAIT = 20.0  # seconds that one call waits for a fetch
-_VERIFY_SECONDS = 20.0  # seconds of reading in one call
+_VERIFY_SECONDS = 3600.0  # seconds for reading one image
 _CALL = 30.0  # seconds for an answer, beyond what was asked to wait
 _AT_ONCE = 16  # hosts that are asked at the same time
 
@@ -106,7 +106,7 @@ class ImageCaches:
 
     # --- asking hosts ---------------------------------------------------------------------------------------
 
-    def each(self, hosts: Collection[str], ask: Callable[[str], T]) -> dict[str, T | PileusError]:
+    def each(self, hosts: Sequence[str], ask: Callable[[str], T]) -> dict[str, T | PileusError]:
         """What each host answers, or the error why it does not. Several are asked at once."""
 
         def asked(host: str) -> T | PileusError:
@@ -128,21 +128,21 @@ class ImageCaches:
         answer = self._agents.call(host, "PUT", path, image_ref(image), timeout=FETCH_WAIT + _CALL)
         return msgspec.convert(answer, Prefetched).ready
 
-    def verify(self, host: str, checksums: Sequence[str] = ()) -> VerifiedImages:
+    def verify(self, host: str, checksums: Collection[str] = ()) -> VerifiedImages:
         """Have a host read cached images (none named: all) and compare them with their checksums, however long that
-        takes."""
-        begun = self._clock.now()
+        takes: one call for each image, which is read to its end with all its copies."""
+        listed = sorted({image.checksum for image in self.cached(host).images if image.state == "ready"})
         verified: list[str] = []
         damaged: list[str] = []
-        while True:
-            body = VerifyImages(checksums=tuple(checksums), before=begun, seconds=_VERIFY_SECONDS)
-            # The time is for an answer: an image that was begun is read to its end.
-            answer = self._agents.call(host, "POST", "/images/verify", body, timeout=3600.0)
+        for checksum in listed:
+            if checksums and checksum not in checksums:
+                continue
+            body = VerifyImages(checksums=(checksum,), seconds=_VERIFY_SECONDS)
+            answer = self._agents.call(host, "POST", "/images/verify", body, timeout=_VERIFY_SECONDS)
             found = msgspec.convert(answer, VerifiedImages)
             verified += found.verified
             damaged += found.damaged
-            if not found.remaining or not (found.verified or found.damaged):
-                return VerifiedImages(tuple(verified), tuple(damaged), found.remaining)
+        return VerifiedImages(verified=tuple(verified), damaged=tuple(damaged))
 
     def prune(self, host: str, what: PruneImages) -> PrunedImages:
         """Have a host remove cached images that no server needs."""
