@@ -18,6 +18,7 @@ from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, NotFound
 from pileus.kernel.ids import new_uuid
 from pileus.kernel.rpc import AgentRefused, AgentUnreachable
+from pileus.kernel.signature import SIGNATURE, Signature
 from pileus.network.domain import (
     PlannedNic,
     PortAddress,
@@ -357,6 +358,17 @@ class FakeImages:
         if image_id not in self.by_id:
             raise NotFound(f"No image found with ID {image_id}")
         return self.by_id[image_id]
+
+    def signature(self, image: Any, trusted: Sequence[str] = ()) -> Signature | None:
+        if SIGNATURE not in image.properties:
+            return None
+        return Signature(
+            signature=image.properties[SIGNATURE],
+            hash_method="SHA-256",
+            key_type="RSA-PSS",
+            certificate="PEM",
+            trusted=tuple(trusted),
+        )
 
 
 class FakeFlavor(msgspec.Struct, kw_only=True):

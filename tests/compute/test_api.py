@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pileus.kernel.db import Database
+from pileus.kernel.signature import SIGNATURE
 from tests.compute.fakes import IMAGE, NETWORK, FakeFlavor, FakeImage
 from tests.compute.world import PROJECT, World
 
@@ -67,7 +68,8 @@ def test_create_answers_as_nova_does(world: World) -> None:
         ({"personality": [{"path": "/x", "contents": "not base64!"}]}, "2.1", 400, "base64"),
         ({"personality": []}, "2.57", 400, "personality"),
         ({"block_device_mapping_v2": [{"source_type": "volume", "uuid": IMAGE, "boot_index": 0}]}, "2.1", 400, "Block"),
-        ({"trusted_image_certificates": ["a"], "networks": "auto"}, "2.63", 400, "certificates"),
+        ({"trusted_image_certificates": [], "networks": "auto"}, "2.63", 400, "certificates"),
+        ({"trusted_image_certificates": ["a"], "networks": "auto"}, "2.63", 400, "is not signed"),
         ({"unknown": 1}, "2.1", 400, "unknown"),
     ],
 )
@@ -80,6 +82,35 @@ def test_create_refuses(world: World, fields: dict[str, Any], version: str, stat
     assert words in error["message"]
     assert world.request("GET", "/servers").json == {"servers": []}
     assert world.audit() == []
+
+
+def _disks_of(world: World, server_id: str) -> Any:
+    (spec,) = [host.disks[server_id] for host in world.hosts.by_name.values() if server_id in host.disks]
+    return spec
+
+
+def test_signed_images_reach_the_host_with_what_must_be_borne_out(world: World) -> None:
+    kernel = "22222222-2222-4333-8444-555555555555"
+    world.images.by_id = {
+        IMAGE: FakeImage(properties={SIGNATURE: "c2ln", "kernel_id": kernel}),
+        kernel: FakeImage(id=kernel, disk_format="aki", container_format="aki"),
+    }
+    server = {"name": "vm", "imageRef": IMAGE, "flavorRef": "1", "networks": "none"}
+    made = world.request("POST", "/servers", {"server": server}, version="2.63").json["server"]["id"]
+    world.run()
+    spec = _disks_of(world, made)
+    assert spec.image.signature.signature == "c2ln"
+    assert spec.image.signature.trusted == ()
+    assert spec.kernel.signature is None
+    assert world.request("GET", f"/servers/{made}", version="2.63").json["server"]["trusted_image_certificates"] is None
+    server["trusted_image_certificates"] = ["ca"]
+    assert "is not signed" in world.request("POST", "/servers", {"server": server}, version="2.63").text
+    world.images.by_id[IMAGE].properties.pop("kernel_id")
+    made = world.request("POST", "/servers", {"server": server}, version="2.63").json["server"]["id"]
+    world.run()
+    assert _disks_of(world, made).image.signature.trusted == ("ca",)
+    shown = world.request("GET", f"/servers/{made}", version="2.63").json["server"]
+    assert shown["trusted_image_certificates"] == ["ca"]
 
 
 def test_flavors_too_small_for_the_image_are_refused(world: World) -> None:

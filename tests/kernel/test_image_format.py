@@ -65,7 +65,7 @@ def test_only_what_is_declared_is_accepted(content: str) -> None:
 
 
 def test_formats_that_are_unknown_here() -> None:
-    for declared in ("", "qed", "ploop", "docker", "../raw"):
+    for declared in ("", "qed", "luks", "docker", "../raw"):
         assert "cannot be used as disks here" in str(judge(b"x", declared))
 
 

@@ -2,7 +2,7 @@
 
 Every struct here describes *all* of its resource, so that a request may be lost, repeated or reordered after a
 newer one without harm: the agent makes the host be as described. The structs are plain data; this module
-imports nothing of Pileus, because both sides of the wire (and the drivers) read it.
+imports nothing of Pileus but another such struct, because both sides of the wire (and the drivers) read it.
 
 Verbs (JSON bodies are the structs below; answers are JSON; errors are `{"error": {"kind", "message"}}`):
 
@@ -39,6 +39,8 @@ from enum import StrEnum
 from typing import Literal
 
 import msgspec
+
+from pileus.kernel.signature import Signature
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -205,6 +207,7 @@ class ImageRef(Spec, frozen=True):
     size: int  # bytes
     disk_format: str  # raw, qcow2, aki, ari, ami ...
     min_disk: int = 0  # GiB
+    signature: Signature | None = None  # without which the bytes must not be used, if the image is signed
 
 
 class InjectedFile(Spec, frozen=True):

@@ -16,7 +16,7 @@ from pileus.image.metadefs.service import MetadefService
 from pileus.image.protection import Protection
 from pileus.image.quotas.service import ImageQuotas, Limits, NoLimits
 from pileus.image.settings import ImageSettings
-from pileus.image.signatures.service import Signatures
+from pileus.image.signatures.service import Signable, Signatures
 from pileus.image.stores.registry import Stores
 from pileus.image.tasks.service import Tasks
 from pileus.kernel.auth import Actor
@@ -27,6 +27,7 @@ from pileus.kernel.ids import new_uuid
 from pileus.kernel.paging import Page
 from pileus.kernel.saga import Sagas
 from pileus.kernel.seal import Seal
+from pileus.kernel.signature import Signature
 
 _FIELDS = Image.__struct_fields__
 
@@ -79,6 +80,10 @@ class Images:
                 raise NotFound(f"No image found with ID {wanted.marker}")
         rows = store.page(tx, filters, wanted, marker)
         return [_image(row) for row in rows[: wanted.limit]], len(rows) > wanted.limit
+
+    def signature(self, image: Signable, trusted: Sequence[str] = ()) -> Signature | None:
+        """What an image's bytes must bear out before they are used: see `Signatures.of`."""
+        return self.signatures.of(image, trusted)
 
     def find(self, tx: Tx, image_id: str) -> Image | None:
         """An image, whoever owns it."""

@@ -22,6 +22,7 @@ from pileus.agent.image_cache.convert import convert, virtual_size_of
 from pileus.agent.image_cache.directory import FORMATS, Directory, Format, base_name, copy_name, format_of
 from pileus.agent.image_cache.fetch import Fetch, download, is_full
 from pileus.agent.image_cache.records import Records
+from pileus.agent.image_cache.signatures import verify
 from pileus.agent.image_cache.upkeep import Upkeep
 from pileus.agent.image_cache.usage import Usage
 from pileus.kernel.clock import Clock, SystemClock
@@ -91,6 +92,7 @@ class ImageCache:
                 base = self._usable(base_name(image.checksum, form), image.id)
                 if base is not None:
                     _check_size(image, base.virtual_size, largest)
+                    self._prove(image, base)
                     return base
             self._fail_if_it_failed_since(asked, image, largest)
             return self._bring(image, disk_format or self._base_format, largest, lock)
@@ -132,6 +134,18 @@ class ImageCache:
             record = judged
         self._records.used(path, record, image_id)
         return Base(path, format_of(name), record.virtual_size)
+
+    def _prove(self, image: ImageRef, base: Base) -> None:
+        """If the image is signed and nobody has looked yet whether its bytes bear that out, fetch them to see."""
+        record = self._records.of(base.path)
+        if image.signature is None or (record is not None and image.signature.identity() in record.signatures):
+            return
+        part = self._files.part(image.checksum)
+        download(self._fetch, self._clock, image, part)
+        try:
+            self._records.signed(base.path, verify(image, part, self._clock.now()))
+        finally:
+            part.unlink(missing_ok=True)
 
     def _bring(self, image: ImageRef, disk_format: Format, largest: int | None, lock: int) -> Base:
         started = time.monotonic()
@@ -177,12 +191,13 @@ class ImageCache:
         try:
             download(self._fetch, self._clock, image, part)
             _check_size(image, self._admitted(image, part), largest)
+            signatures = verify(image, part, self._clock.now())
             complete = part
             if image.disk_format not in USED_AS_IT_IS or disk_format != "raw":
                 with self._conversions:
                     convert(part, image.disk_format, new, disk_format, lock=lock)
                 complete = new
-            base = self._publish(complete, base_name(image.checksum, disk_format), image.id)
+            base = self._publish(complete, base_name(image.checksum, disk_format), image.id, signatures)
         except ControlPlaneSilent:
             raise  # what has arrived is kept: who asks again, has the rest fetched
         except BaseException:
@@ -204,10 +219,10 @@ class ImageCache:
             new.unlink(missing_ok=True)
             raise
 
-    def _publish(self, complete: Path, name: str, image_id: str) -> Base:
+    def _publish(self, complete: Path, name: str, image_id: str, signatures: tuple[str, ...] = ()) -> Base:
         virtual_size = virtual_size_of(complete, format_of(name))
         path = self._files.path(name)
-        self._records.publish(complete, path, virtual_size, (image_id,))
+        self._records.publish(complete, path, virtual_size, (image_id,), signatures)
         return Base(path, format_of(name), virtual_size)
 
     @staticmethod

@@ -26,6 +26,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     verified_at: int
     image_ids: tuple[str, ...] = ()
+    signatures: tuple[str, ...] = ()  # `Signature.identity` of those that the image it was made from bears out
 
 
 class Records:
@@ -51,7 +52,9 @@ class Records:
         except FileNotFoundError:
             return 0
 
-    def publish(self, complete: Path, path: Path, virtual_size: int, image_ids: tuple[str, ...]) -> None:
+    def publish(
+        self, complete: Path, path: Path, virtual_size: int, image_ids: tuple[str, ...], signatures: tuple[str, ...]
+    ) -> None:
         """Give a complete file its name, with a record. Both are on the disk before it has it."""
         complete.chmod(0o644)
         with complete.open("rb") as file:
@@ -66,6 +69,7 @@ class Records:
             created_at=now,
             verified_at=now,
             image_ids=image_ids,
+            signatures=signatures,
         )
         self._write(path, record, now)
         complete.rename(path)
@@ -114,6 +118,13 @@ class Records:
             os.utime(_record_path(path), ns=(now * NANOSECONDS, now * NANOSECONDS))
         else:
             self._write(path, msgspec.structs.replace(record, image_ids=(*record.image_ids, image_id)), now)
+
+    def signed(self, path: Path, signatures: tuple[str, ...]) -> None:
+        """Note that the image that a file was made from bears out further signatures."""
+        record = self.of(path)
+        if record is not None:
+            more = msgspec.structs.replace(record, signatures=(*record.signatures, *signatures))
+            self._write(path, more, self.used_at(path))
 
     def set_aside(self, path: Path) -> None:
         """Take a damaged file out of use. It is kept under another name; its next user finds that it is not here."""

@@ -28,6 +28,7 @@ from pileus.kernel.auth import Actor
 from pileus.kernel.clock import Clock
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, NotFound, PileusError
+from pileus.kernel.signature import Signature
 
 T = TypeVar("T")
 
@@ -125,7 +126,8 @@ class ImageCaches:
     def fetch(self, host: str, image: Image) -> bool:
         """Have a host fetch an image, and wait a while; whether it has it now. If not, its fetch goes on: ask again."""
         path = f"/images/{image.os_hash_value}?wait={FETCH_WAIT:g}"
-        answer = self._agents.call(host, "PUT", path, image_ref(image), timeout=FETCH_WAIT + _CALL)
+        ref = image_ref(image, self.images.signature(image))
+        answer = self._agents.call(host, "PUT", path, ref, timeout=FETCH_WAIT + _CALL)
         return msgspec.convert(answer, Prefetched).ready
 
     def verify(self, host: str, checksums: Collection[str] = ()) -> VerifiedImages:
@@ -154,8 +156,8 @@ def wanted_of(image: Image) -> Wanted:
     return Wanted(image.id, image.os_hash_value or "", needs(image.disk_format, image.size or 0, image.virtual_size))
 
 
-def image_ref(image: Image) -> ImageRef:
-    """An image as hosts know it."""
+def image_ref(image: Image, signature: Signature | None) -> ImageRef:
+    """An image as hosts know it. `signature`: what its bytes must bear out."""
     return ImageRef(
         id=image.id,
         checksum=image.os_hash_value or "",
@@ -163,4 +165,5 @@ def image_ref(image: Image) -> ImageRef:
         size=image.size or 0,
         disk_format=image.disk_format or "",
         min_disk=image.min_disk,
+        signature=signature,
     )

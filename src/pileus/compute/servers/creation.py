@@ -24,6 +24,7 @@ from pileus.kernel.auth import Actor
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, Forbidden, NotFound, OverLimit
 from pileus.kernel.ids import is_uuid, new_uuid
+from pileus.kernel.signature import Signature
 from pileus.network.domain import PlannedNic, RequestedNic
 
 May = Callable[[str], bool]
@@ -58,6 +59,7 @@ class NewServers(msgspec.Struct, frozen=True, kw_only=True):
     admin_pass: str | None = None
     description: str | None = None
     hostname: str | None = None
+    trusted_certificates: tuple[str, ...] = ()  # ids; every image must be of a signer whom one of these vouches for
     tags: tuple[str, ...] = ()
     hints: dict[str, Any] = {}
     access_ip_v4: str | None = None
@@ -130,6 +132,7 @@ class Planner:
         if not new.image_ref:
             raise BadRequest("Block Device Mapping is Invalid: Boot from volume is not offered. Give an imageRef.")
         image = self._image(tx, actor, new.image_ref)
+        kernel, ramdisk = self._part(tx, actor, image, "kernel_id"), self._part(tx, actor, image, "ramdisk_id")
         _check_sizes(image, flavor, may)
         zone, host = self._place(tx, new, may)
         same, different = self._neighbours(tx, actor, new.hints)
@@ -140,8 +143,9 @@ class Planner:
             image=_image_snapshot(image),
             boot=Boot(
                 public_keys=self._public_keys(tx, actor, new.key_name),
-                kernel=self._part(tx, actor, image, "kernel_id"),
-                ramdisk=self._part(tx, actor, image, "ramdisk_id"),
+                kernel=_image_snapshot(kernel) if kernel else None,
+                ramdisk=_image_snapshot(ramdisk) if ramdisk else None,
+                signatures=self._signatures(new.trusted_certificates, image, kernel, ramdisk),
             ),
             nics=self._nics(tx, actor, new),
             group_ids=tuple(group.id for group in groups),
@@ -176,9 +180,21 @@ class Planner:
             raise BadRequest(f"Image {image.id} is not active.")
         return image
 
-    def _part(self, tx: Tx, actor: Actor, image: Image, name: str) -> ImageSnapshot | None:
+    def _part(self, tx: Tx, actor: Actor, image: Image, name: str) -> Image | None:
         part = image.properties.get(name)
-        return _image_snapshot(self._image(tx, actor, part)) if part else None
+        return self._image(tx, actor, part) if part else None
+
+    def _signatures(self, trusted: Sequence[str], *images: Image | None) -> dict[str, Signature]:
+        """What the host must see borne out before it uses the images. Who names certificates wants signed ones."""
+        found = {}
+        for image in images:
+            if image is not None:
+                signature = self._images.signature(image, trusted)
+                if signature is not None:
+                    found[image.id] = signature
+                elif trusted:
+                    raise BadRequest(f"Image {image.id} is not signed, and only images of trusted signers are wanted.")
+        return found
 
     def _public_keys(self, tx: Tx, actor: Actor, name: str | None) -> dict[str, str]:
         if name is None:
@@ -290,6 +306,7 @@ def rows_of(plan: Plan, actor: Actor, now: int) -> list[dict[str, Any]]:
                 "created_at": now,
                 "updated_at": now,
                 "deleted": 0,
+                "trusted_certificates": list(new.trusted_certificates) or None,
                 "user_data": new.user_data,
                 "boot": msgspec.structs.replace(plan.boot, port_ids=[nic.port_id for nic in nics]),
                 "vcpus": plan.flavor.vcpus,

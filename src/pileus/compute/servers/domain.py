@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from pileus.agent.api import PowerState
+from pileus.kernel.signature import Signature
 
 
 class VmState(StrEnum):
@@ -196,6 +197,7 @@ class Server(msgspec.Struct, frozen=True, gc=False):
     auto_disk_config: bool
     metadata: dict[str, str]
     tags: list[str]
+    trusted_certificates: list[str] | None
     security_groups: list[str]  # names, as requested
     hints: dict[str, Any]
     access_ip_v4: str | None
@@ -224,6 +226,7 @@ class Boot(msgspec.Struct, frozen=True):
     public_keys: dict[str, str] = {}  # name -> OpenSSH line
     kernel: ImageSnapshot | None = None
     ramdisk: ImageSnapshot | None = None
+    signatures: dict[str, Signature] = {}  # id of an image that is signed -> what its bytes must bear out
 
 
 def instance_name(prefix: str, number: int) -> str:

@@ -52,6 +52,7 @@ server = sa.Table(
     # Not shown, or to few: read only where they are needed.
     sa.Column("user_data", _LongText),
     sa.Column("boot", Json(Boot), nullable=False),
+    sa.Column("trusted_certificates", Json(list[str])),
     sa.Column("password", sa.Text),  # what the guest gave to keep, encrypted with its key
     # Copies for counting quotas and for filters.
     sa.Column("vcpus", sa.Integer, nullable=False),

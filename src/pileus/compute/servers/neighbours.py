@@ -7,6 +7,7 @@ import msgspec
 
 from pileus.kernel.auth import Actor
 from pileus.kernel.db import Tx
+from pileus.kernel.signature import Signature
 from pileus.network.domain import (
     PlannedNic,
     Port,
@@ -61,6 +62,10 @@ class Images(Protocol):
 
     def get(self, tx: Tx, actor: Actor, image_id: str) -> Image:
         """An image that the actor may see; NotFound else."""
+        ...
+
+    def signature(self, image: Image, trusted: Sequence[str] = ()) -> Signature | None:
+        """What the bytes of an image that says it is signed must bear out. BadRequest if that cannot be known."""
         ...
 
 

@@ -14,13 +14,13 @@ from pileus.kernel.ids import is_uuid
 from pileus.kernel.versions import Version
 from pileus.network.domain import RequestedNic
 
+MAX_CERTIFICATES = 50
 _TAGS_FIRST, _TAGS_GONE, _TAGS_AGAIN = Version(2, 32), Version(2, 37), Version(2, 42)
 
 
 def new_servers(envelope: Any, version: Version) -> NewServers:
     """The request that a POST /servers body makes. BadRequest where fields contradict each other."""
     body = envelope.wrapped
-    _refuse_certificates(given(getattr(body, "trusted_image_certificates", UNSET)))
     least = body.min_count or 1
     return NewServers(
         name=body.name,
@@ -40,6 +40,7 @@ def new_servers(envelope: Any, version: Version) -> NewServers:
         admin_pass=body.adminPass,
         description=given(getattr(body, "description", UNSET)),
         hostname=given(getattr(body, "hostname", UNSET)),
+        trusted_certificates=_certificates(given(getattr(body, "trusted_image_certificates", UNSET))),
         tags=tuple(dict.fromkeys(given(getattr(body, "tags", UNSET), ()))),
         hints=envelope.os_scheduler_hints or envelope.OS_SCH_HNT_scheduler_hints,
         access_ip_v4=_access_ip("accessIPv4", body.accessIPv4, 4),
@@ -135,6 +136,10 @@ def _access_ip(name: str, text: str | None, version: int) -> str | None:
     return str(address)
 
 
-def _refuse_certificates(certificates: Sequence[str] | None) -> None:
-    if certificates:
-        raise BadRequest("Trusted image certificates are not offered: images are verified by their checksums.")
+def _certificates(names: Sequence[str] | None) -> tuple[str, ...]:
+    """The ids of certificates that the user trusts: none, or 1 to 50 different ones."""
+    if names is None:
+        return ()
+    if not 1 <= len(names) <= MAX_CERTIFICATES or len(set(names)) != len(names) or not all(names):
+        raise BadRequest(f"trusted_image_certificates must be 1 to {MAX_CERTIFICATES} different ids, or null.")
+    return tuple(names)

@@ -30,9 +30,9 @@ def disks_spec(server: Server, boot: Boot, inject: Injection | None = None) -> D
     """The disks of a server. `inject` counts only where the root disk is made; one that is there stays as it is."""
     return DisksSpec(
         server_id=server.id,
-        image=_image_ref(server.image),
-        kernel=_image_ref(boot.kernel),
-        ramdisk=_image_ref(boot.ramdisk),
+        image=_image_ref(server.image, boot),
+        kernel=_image_ref(boot.kernel, boot),
+        ramdisk=_image_ref(boot.ramdisk, boot),
         root_gb=server.flavor.disk,
         ephemeral_gb=server.flavor.ephemeral,
         swap_mb=server.flavor.swap,
@@ -41,7 +41,7 @@ def disks_spec(server: Server, boot: Boot, inject: Injection | None = None) -> D
     )
 
 
-def _image_ref(image: ImageSnapshot | None) -> ImageRef | None:
+def _image_ref(image: ImageSnapshot | None, boot: Boot) -> ImageRef | None:
     if image is None:
         return None
     return ImageRef(
@@ -51,6 +51,7 @@ def _image_ref(image: ImageSnapshot | None) -> ImageRef | None:
         size=image.size,
         disk_format=image.disk_format,
         min_disk=image.min_disk,
+        signature=boot.signatures.get(image.id),
     )
 
 

@@ -5,10 +5,10 @@ A certificate has an id, as a key manager gives it one, and images name it in `i
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from pileus.image.domain import Image
 from pileus.image.signatures.settings import SignatureSettings
 from pileus.kernel.clock import Clock
 from pileus.kernel.errors import BadRequest, Conflict, NotFound
@@ -24,6 +24,15 @@ from pileus.kernel.signature import (
 )
 
 _SUFFIX = ".pem"
+
+
+class Signable(Protocol):
+    """What is read of an image."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def properties(self) -> Mapping[str, str]: ...
 
 
 class Certificates:
@@ -88,7 +97,7 @@ class Signatures:
         self._settings = settings
         self._clock = clock
 
-    def of(self, image: Image, trusted: Sequence[str] = ()) -> Signature | None:
+    def of(self, image: Signable, trusted: Sequence[str] = ()) -> Signature | None:
         """The signature that must be verified before the image's data is used; None if it claims none.
 
         `trusted`: ids of certificates that a user trusts for this use; the operator's if there are none. BadRequest
@@ -103,7 +112,7 @@ class Signatures:
         except (SignatureInvalid, NotFound) as err:
             raise BadRequest(f"The signature of image {image.id} cannot be verified: {err}") from err
 
-    def verifier(self, image: Image) -> Verifier | None:
+    def verifier(self, image: Signable) -> Verifier | None:
         """Takes in the image's data as it arrives. BadRequest."""
         signature = self.of(image)
         if signature is None:

@@ -264,6 +264,8 @@ def upgrade() -> None:
     _add_column("image", sa.Column("import_task", Uuid(), nullable=True))
     _add_column("image", sa.Column("import_state", Json(), nullable=True))
 
+    _add_column("server", sa.Column("trusted_certificates", Json(), nullable=True))
+
     _locate_images()
 
 
