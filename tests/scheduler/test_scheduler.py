@@ -10,6 +10,7 @@ from pileus.agent.api import Inventory as HostInventory
 from pileus.kernel.clock import FakeClock
 from pileus.kernel.db import Database, Tx
 from pileus.placement.domain import DISK_GB, MEMORY_MB, VCPU, Inventory
+from pileus.scheduler.aggregates import matches
 from pileus.scheduler.domain import HostRequest
 from pileus.scheduler.service import NoValidHost, Scheduler
 from pileus.scheduler.settings import SchedulerSettings
@@ -121,3 +122,62 @@ def test_the_snapshot_is_renewed_by_age_and_before_a_refusal(sqlite: Database) -
     clock.advance(2)
     chooses.select(sqlite, HostRequest(resources=NEED))
     assert hosts.reads == 3
+
+
+# --- aggregates ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "fits"),
+    [
+        ("true", "true", True),
+        ("true", "True", False),
+        ("", "", True),
+        ("4", "= 4", True),
+        ("5", "= 4", True),
+        ("3", "= 4", False),
+        ("4.0", "== 4", True),
+        ("5", "!= 4", True),
+        ("3", "<= 4", True),
+        ("10", ">= 9", True),
+        ("x", ">= 9", False),
+        ("abc", "s== abc", True),
+        ("abc", "s!= abc", False),
+        ("10", "s< 9", True),
+        ("10", "s>= 9", False),
+        ("abc", "<in> b", True),
+        ("abc", "<in> d", False),
+        ("abc", "<all-in> a c", True),
+        ("abc", "<all-in> a d", False),
+        ("b", "<or> a <or> b", True),
+        ("c", "<or> a <or> b", False),
+        ("==", "==", True),
+        ("a b", "a b", True),
+    ],
+)
+def test_extra_specs_of_aggregates(value: str, wanted: str, fits: bool) -> None:
+    assert matches(value, wanted) is fits
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "names"),
+    [
+        ({}, {"plain", "fast", "kept"}),
+        ({"project_id": "p"}, {"plain", "fast", "kept"}),
+        ({"project_id": "q"}, {"plain", "fast"}),
+        ({"extra_specs": {"ssd": "true", "hw:numa": "1"}}, {"plain", "fast", "kept"}),
+        ({"extra_specs": {"aggregate_instance_extra_specs:ssd": "true"}}, {"fast"}),
+        ({"extra_specs": {"aggregate_instance_extra_specs:ssd": "<or> true <or> big"}}, {"fast", "kept"}),
+        ({"image_properties": {"os_distro": "debian"}}, {"plain", "fast", "kept"}),
+        ({"image_properties": {"os_distro": "windows"}}, {"plain", "kept"}),
+    ],
+)
+def test_filters_by_aggregates(sqlite: Database, request_fields: dict[str, object], names: set[str]) -> None:
+    said = {
+        "fast": {"ssd": {"true"}, "os_distro": {"debian", "ubuntu"}},
+        "kept": {"ssd": {"big", "slow"}, "filter_tenant_id": {"o"}, "filter_tenant_id_2": {"p"}},
+    }
+    hosts = Hosts([Host("plain"), Host("fast"), Host("kept")])
+    chooses = Scheduler(SchedulerSettings(), hosts, hosts, FakeClock(), lambda _tx: said)
+    request = HostRequest(resources=NEED, **request_fields)  # type: ignore[arg-type]
+    assert {chooses.select(sqlite, request).name for _ in range(9)} == names
