@@ -1,22 +1,16 @@
 """The route tables of all services together: each operation once, each with a rule that exists."""
 
-import os
 import re
 from collections.abc import Iterator
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from pileus import api
 from pileus.kernel.http import Route, Service
 from pileus.kernel.policy import PUBLIC
 from tests.world import World
-
-FACTS = "PILEUS_API_FACTS"
-"""Names a directory with a JSON file for each service: the operations that OpenStack's API reference documents."""
 
 PUBLIC_ROUTES = {
     "POST /identity/v3/auth/tokens",  # logging in
@@ -117,24 +111,3 @@ def test_the_application_routes_each_operation_to_its_service(world: World, serv
             assert answer.status_code in expected, f"{route.method} {path}: {answer.status_code}"
             for header in service.request_id_headers:
                 assert answer.headers[header].startswith("req-")
-
-
-def test_how_much_of_the_documented_api_is_served(
-    services: tuple[Service[Any], ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Prints figures; it fails only if the facts cannot be matched with any route at all."""
-    directory = os.environ.get(FACTS)
-    if directory is None:
-        pytest.skip(f"{FACTS} is not set")
-    for path in sorted(Path(directory).glob("*.json")):
-        documented = {(fact["method"], nameless(fact["path"])) for fact in msgspec.json.decode(path.read_bytes())}
-        served: set[tuple[str, str]] = set()
-        for service in (one for one in services if one.name == path.stem):
-            version = "/" + service.prefix.rsplit("/", 1)[-1]
-            for route in service.routes:
-                served |= {(route.method, nameless(route.path)), (route.method, version + nameless(route.path))}
-            served |= {("GET", document) for document in service.documents}
-        if served:
-            assert documented & served
-        with capsys.disabled():
-            print(f"\n{path.stem}: {len(documented & served)} of {len(documented)} documented operations are served")
