@@ -427,7 +427,7 @@ def test_schemas_and_versions(api: Api) -> None:
     assert api.call("GET", "/schemas/images").json["properties"]["images"]["items"] == schema
     assert api.call("GET", "/schemas/nothing").status_code == 404
     versions = api.client.simulate_get("/image/versions").json["versions"]
-    assert [v["id"] for v in versions if v["status"] == "CURRENT"] == ["v2.9"]
+    assert [v["id"] for v in versions if v["status"] == "CURRENT"] == ["v2.18"]
     assert api.client.simulate_get("/image").status_code == 300
 
 

@@ -29,7 +29,7 @@ from pileus.kernel.paging import Page, next_link
 
 PREFIX = "/image/v2"
 MAX_DOCUMENT = 1 << 20
-OLDEST_MINOR, NEWEST_MINOR = 0, 9
+OLDEST_MINOR, NEWEST_MINOR = 0, 18
 
 
 def list_images(call: Call, images: Images) -> dict[str, Any]:
@@ -171,7 +171,6 @@ def versions_document(base: str) -> Reply:
             "links": [{"rel": "self", "href": f"{base}/image/v2/"}],
         }
         for minor in range(NEWEST_MINOR, OLDEST_MINOR - 1, -1)
-        if minor != 8
     ]
     return Reply({"versions": versions}, status=300)
 
