@@ -10,13 +10,17 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import openstack
+import urllib3
+
+from pileus.kernel.config import variable_of
 
 PILEUS = Path(sys.executable).with_name("pileus")
 
@@ -98,6 +102,30 @@ class Cloud:
         """Stop it and remove every trace of it."""
         self.pileus("down", "--purge")
 
+    @contextmanager
+    def another_node(self, settings: Mapping[str, object]) -> Iterator[str]:
+        """A second machine's API and conductor, as far as one machine can play two: the address of that API.
+
+        They share this cloud's database, directories and agent. `settings`: what is different there.
+        """
+        port = _free_port()
+        own = {
+            "api.port": port,
+            "image.cache.node": "another",
+            "image.cache.directory": self.directory / "state" / "another-image-cache",
+            **settings,
+        }
+        environment = self.environment(**{variable_of(name): str(value) for name, value in own.items()})
+        with ExitStack() as running:
+            for part in ("serve", "conductor"):
+                log = running.enter_context((self.directory / "log" / f"another-{part}.log").open("w"))
+                process = subprocess.Popen([PILEUS, part], env=environment, stdout=log, stderr=log)
+                running.callback(process.wait)
+                running.callback(process.terminate)
+            url = f"http://127.0.0.1:{port}"
+            _wait_for_answer(f"{url}/image/versions")
+            yield url
+
     def logs(self) -> str:
         """Everything that its processes logged."""
         return "\n".join(path.read_text(errors="replace") for path in sorted((self.directory / "log").glob("*.log")))
@@ -159,6 +187,19 @@ def cloud(prefix: str = "qc", settings: Mapping[str, object] | None = None) -> I
 
 def _lines(*command: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+
+
+def _wait_for_answer(url: str, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            urllib3.request("GET", url, retries=False)
+        except urllib3.exceptions.HTTPError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _free_port() -> int:

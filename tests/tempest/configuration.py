@@ -7,6 +7,8 @@ from pathlib import Path
 from tests.cloud import Cloud
 
 Options = dict[str, dict[str, object]]
+ANOTHER_IMAGE_SERVICE = "image-on-another-node"
+"""The type in the catalog of the image service as a second node of the same cloud serves it."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,12 @@ class Prepared:
     network_extensions: tuple[str, ...]
 
 
-def write(path: Path, cloud: Cloud, prepared: Prepared, scratch: Path, formats: Path | None = None) -> None:
-    """Write the suite's configuration file. `formats`: the manifest of images whose formats are tested."""
+def write(path: Path, cloud: Cloud, prepared: Prepared, scratch: Path, changes: Options) -> None:
+    """Write the suite's configuration file, with these changes to what it is for most tests."""
     parser = configparser.ConfigParser(interpolation=None)
     for section, options in {**_basics(cloud, scratch), **_services(prepared), **_guests(prepared)}.items():
-        parser[section] = {name: str(value) for name, value in options.items()}
-    if formats is not None:
-        parser["image"]["images_manifest_file"] = str(formats)
-        parser["image-feature-enabled"]["image_format_enforcement"] = "True"
+        chosen = {**options, **changes.get(section, {})}
+        parser[section] = {name: str(value) for name, value in chosen.items()}
     with path.open("w") as out:
         parser.write(out)
 
@@ -114,11 +114,19 @@ def _services(prepared: Prepared) -> Options:
             "disk_formats": "raw,ami,ari,aki,raw,ami,qcow2,vhd,vhdx,vmdk,vdi,iso,ploop,gpt",
             "http_image": prepared.raw_url,
             "http_qcow2_image": prepared.qcow2_url,
+            "image_caching_enabled": True,
+            "alternate_image_endpoint": ANOTHER_IMAGE_SERVICE,
+            "hashing_algorithm": "sha512",
         },
         "image-feature-enabled": {
             "api_v2": True,
             "import_image": True,
+            "manage_locations": True,
             "image_conversion": True,
+            "http_store_enabled": True,
+            "store_weight_enabled": True,
+            "do_secure_hash": True,
+            "os_glance_reserved": True,
             "image_format_enforcement": False,
         },
         "network": {

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import openstack
@@ -15,7 +16,7 @@ import openstack
 from pileus.guest_image.builder import GuestImage, build
 from tests.cloud import Cloud
 from tests.tempest import configuration, images
-from tests.tempest.configuration import Prepared
+from tests.tempest.configuration import Options, Prepared
 from tests.web import serving
 
 HERE = Path(__file__).parent
@@ -32,12 +33,56 @@ SETTINGS: dict[str, object] = {
     "image.stores.local.weight": 10,
     "image.stores.second.directory": "second",
     "image.stores.second.weight": 5,
-    "image.fetch.allowed_networks": ["127.0.0.0/8"],
+    "image.stores.web.kind": "http",
+    "image.show_multiple_locations": True,
+    "image.fetch.allowed_networks": ["0.0.0.0/0"],  # the suite's own web servers are on whatever addresses we have
     "image.fetch.allowed_ports": [],
     "image.imports.convert_to": "raw",
 }
-FORMATS = "tempest.api.image.v2.test_images_formats.ImagesFormatTest"
+ANOTHER_NODE: dict[str, object] = {"image.do_secure_hash": False}
 TOTALS = re.compile(r"^ - (Passed|Failed|Skipped|Unexpected Success): (\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Tests that need another configuration than all others: they are a run of their own."""
+
+    name: str
+    pattern: str  # matches just them
+    example: str  # one of them
+    changes: Callable[[Path], Options]  # in the configuration; given a directory to make files in
+
+
+def _formats(scratch: Path) -> Options:
+    manifest = images.make(scratch / "images")
+    return {
+        "image": {"images_manifest_file": manifest},
+        "image-feature-enabled": {"image_format_enforcement": True},
+    }
+
+
+def _unhashed(_scratch: Path) -> Options:
+    return {
+        "image": {"catalog_type": configuration.ANOTHER_IMAGE_SERVICE},
+        "image-feature-enabled": {"do_secure_hash": False},
+    }
+
+
+_IMAGES = "tempest.api.image.v2"
+APART = (
+    Apart(
+        "formats",
+        r"test_images_formats\.ImagesFormatTest",
+        f"{_IMAGES}.test_images_formats.ImagesFormatTest.test_accept_usable_formats",
+        _formats,
+    ),
+    Apart(
+        "unhashed",
+        r"test_add_location_with_do_secure_hash_false",
+        f"{_IMAGES}.test_images.LocationImportTest.test_add_location_with_do_secure_hash_false",
+        _unhashed,
+    ),
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,15 +93,17 @@ def main(arguments: Sequence[str]) -> int:
     excluded = [line for line in (HERE / "exclude.txt").read_text().splitlines() if line and not line.startswith("#")]
     with (
         Cloud("qt", SETTINGS) as cloud,
+        cloud.another_node(ANOTHER_NODE) as another,
         tempfile.TemporaryDirectory(prefix="pileus-tempest-") as scratch,
         serving() as web,
     ):
         web.files = {"/image.raw": bytes(range(256)) * 4096, "/image.qcow2": guest.disk.read_bytes()}
-        prepared = prepare(cloud.connect(), guest, web.url)
-        output = run(programs, cloud, prepared, Path(scratch) / "all", regex)
-        if re.search(regex, FORMATS):
-            manifest = images.make(Path(scratch) / "images")
-            output += run(programs, cloud, prepared, Path(scratch) / "formats", FORMATS, manifest)
+        prepared = prepare(cloud.connect(), guest, web.url, another)
+        suite = Suite(programs, cloud, prepared, Path(scratch))
+        output = suite.run("all", regex, left_out=[apart.pattern for apart in APART])
+        for apart in APART:
+            if re.search(regex, apart.example):
+                output += suite.run(apart.name, apart.pattern, changes=apart.changes(Path(scratch)))
     print(f"{len(excluded)} lines in the list of excluded tests, tests/tempest/exclude.txt")
     totals: Counter[str] = Counter()
     for name, count in TOTALS.findall(output):
@@ -78,9 +125,12 @@ def install() -> Path:
     return programs
 
 
-def prepare(admin: openstack.connection.Connection, guest: GuestImage, web: str) -> Prepared:
-    """Give a fresh cloud what the suite expects: two images, two flavors, limits of images to test, and the public
-    network that it has. `web`: the address of a web server with images."""
+def prepare(admin: openstack.connection.Connection, guest: GuestImage, web: str, another: str) -> Prepared:
+    """Give a fresh cloud what the suite expects: two images, two flavors, limits of images to test, a second image
+    service, and the public network that it has.
+
+    `web`: the address of a web server with images; `another`: that of the second node's API.
+    """
     image_ids = [
         admin.image.create_image(
             name=name, filename=str(guest.disk), disk_format="qcow2", container_format="bare", visibility="public",
@@ -96,6 +146,8 @@ def prepare(admin: openstack.connection.Connection, guest: GuestImage, web: str)
         admin.identity.create_registered_limit(
             service_id=service.id, region_id=REGION, resource_name=name, default_limit=limit
         )
+    second = admin.identity.create_service(type=configuration.ANOTHER_IMAGE_SERVICE, name="another glance")
+    admin.identity.create_endpoint(service_id=second.id, interface="public", region_id=REGION, url=f"{another}/image")
     endpoint = admin.compute.get_endpoint_data()
     return Prepared(
         image=image_ids[0],
@@ -112,44 +164,51 @@ def prepare(admin: openstack.connection.Connection, guest: GuestImage, web: str)
     )
 
 
-def run(
-    programs: Path, cloud: Cloud, prepared: Prepared, scratch: Path, regex: str, formats: Path | None = None
-) -> str:
-    """Run the suite; its output, which is also shown as it comes.
+@dataclass(frozen=True)
+class Suite:
+    """The suite, installed, and a cloud that is prepared for it."""
 
-    `formats`: the manifest of images for the tests of formats. They are a run of their own, as they need another
-    configuration than the tests of lists; without a manifest they are left out.
-    """
-    scratch.mkdir()
-    workspace = scratch / "workspace"
-    environment = {
-        **os.environ,
-        "HOME": str(scratch),
-        "PATH": f"{programs}:{os.environ['PATH']}",
-        "OS_TEST_TIMEOUT": "600",
-    }
-    made = subprocess.run(
-        [programs / "tempest", "init", workspace], env=environment, capture_output=True, text=True, check=False
-    )
-    if made.returncode:
-        raise RuntimeError(made.stdout + made.stderr)
-    configuration.write(scratch / "tempest.conf", cloud, prepared, scratch, formats)
-    left_out = _patterns(scratch, () if formats else (FORMATS,))
-    command = [
-        str(programs / "tempest"), "run", "--config-file", str(scratch / "tempest.conf"), "--regex", regex,
-        "--exclude-list", str(left_out), "--concurrency", os.environ.get("TEMPEST_WORKERS", "2"),
-    ]  # fmt: skip
-    collected: list[str] = []
-    with subprocess.Popen(
-        command, env=environment, cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        for line in process.stdout or ():
-            print(line, end="", flush=True)
-            collected.append(line)
-    keep = os.environ.get("TEMPEST_KEEP")
-    if keep:
-        shutil.copytree(scratch, Path(keep) / scratch.name, dirs_exist_ok=True)
-    return "".join(collected)
+    programs: Path
+    cloud: Cloud
+    prepared: Prepared
+    directory: Path
+
+    def run(self, name: str, regex: str, changes: Options | None = None, left_out: Sequence[str] = ()) -> str:
+        """Run tests; the output, which is also shown as it comes.
+
+        `changes` are to the configuration; `left_out` are patterns of tests besides those that are excluded.
+        """
+        scratch = self.directory / name
+        scratch.mkdir()
+        workspace = scratch / "workspace"
+        environment = {
+            **os.environ,
+            "HOME": str(scratch),
+            "PATH": f"{self.programs}:{os.environ['PATH']}",
+            "OS_TEST_TIMEOUT": "600",
+        }
+        made = subprocess.run(
+            [self.programs / "tempest", "init", workspace], env=environment, capture_output=True, text=True, check=False
+        )
+        if made.returncode:
+            raise RuntimeError(made.stdout + made.stderr)
+        configuration.write(scratch / "tempest.conf", self.cloud, self.prepared, scratch, changes or {})
+        command = [
+            str(self.programs / "tempest"), "run", "--config-file", str(scratch / "tempest.conf"), "--regex", regex,
+            "--exclude-list", str(_patterns(scratch, left_out)),
+            "--concurrency", os.environ.get("TEMPEST_WORKERS", "2"),
+        ]  # fmt: skip
+        collected: list[str] = []
+        with subprocess.Popen(
+            command, env=environment, cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            for line in process.stdout or ():
+                print(line, end="", flush=True)
+                collected.append(line)
+        keep = os.environ.get("TEMPEST_KEEP")
+        if keep:
+            shutil.copytree(scratch, Path(keep) / name, dirs_exist_ok=True)
+        return "".join(collected)
 
 
 def _patterns(scratch: Path, further: Sequence[str]) -> Path:
