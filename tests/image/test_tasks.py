@@ -56,6 +56,7 @@ def test_a_task_makes_an_image(importer: Importer, web: Web) -> None:
         "active", "made", "public", "debian",
     )  # fmt: skip
     assert importer.api.call("GET", f"/images/{image['id']}/file").content == DATA
+    assert importer.api.call("GET", f"/images/{image['id']}/tasks", "bob@p2:member").json == {"tasks": []}
     (shown,) = importer.tasks(image["id"])
     assert (shown["id"], shown["user_id"], shown["request_id"][:4]) == (task["id"], "root", "req-")
 

@@ -11,6 +11,7 @@ import pytest
 
 from pileus.image import store as image_store
 from pileus.image.imports.regions import Regions
+from pileus.image.protection import load_protection
 from pileus.kernel.db import Database
 from pileus.kernel.errors import TooLarge, Unavailable
 from pileus.kernel.owner import new_owner
@@ -193,6 +194,22 @@ def test_images_that_the_caller_may_not_download_are_not(importer: Importer) -> 
     }
     shown = importer.api.show(image)
     assert (shown["status"], shown["hw_cpu_cores"]) == ("queued", "1")
+
+
+def test_protected_properties_do_not_come_in_by_a_download(
+    importer: Importer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = importer.api.create(hw_machine_type="q35", hw_cpu_cores="5")
+    importer.api.upload(source, DATA)
+    rules = tmp_path / "protections.conf"
+    operations = "\n".join(f"{operation} = admin" for operation in ("create", "read", "update", "delete"))
+    rules.write_text(f"[^hw_machine]\n{operations}\n[.*]\n{operations.replace('admin', '@')}\n")
+    monkeypatch.setattr(importer.api.images, "protection", load_protection(rules))
+    image = importer.api.create()
+    importer.ask(image, "glance-download", with_={"glance_region": "RegionOne", "glance_image_id": source})
+    importer.run()
+    shown = importer.api.show(image, "root@p0:admin")
+    assert (shown["hw_cpu_cores"], "hw_machine_type" in shown) == ("5", False)
 
 
 def remote_record(data: bytes, **more: Any) -> bytes:

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from pileus.kernel.auth import Actor
+
 
 class Method(StrEnum):
     """How the data comes. FETCH is not one that users name: it is that of a task of type import."""
@@ -17,8 +19,9 @@ class Method(StrEnum):
 
 
 class Remote(msgspec.Struct, frozen=True):
-    """An image in a region: this one, or another of the same catalog."""
+    """An image in a region: this one, or another of the same catalog, wanted by `actor`."""
 
+    actor: Actor
     region: str
     image_id: str
     interface: str

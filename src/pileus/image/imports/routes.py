@@ -71,7 +71,8 @@ def _remote(call: Call, images: Images, tx: Tx, asked: Asked) -> Remote:
     """The image to download. What the caller may do in this region is decided now; in another one, their token does."""
     here = asked.region == images.imports.regions.own
     token = None if here else images.imports.seal.close(call.header("X-Auth-Token") or "")
-    return Remote(asked.region, asked.image_id, asked.interface, here and _may_download(call, images, tx, asked), token)
+    permitted = here and _may_download(call, images, tx, asked)
+    return Remote(call.actor, asked.region, asked.image_id, asked.interface, permitted, token)
 
 
 def _may_download(call: Call, images: Images, tx: Tx, asked: Asked) -> bool:

@@ -19,7 +19,10 @@ from pileus.image.imports.domain import Method, Plan, Prepared
 from pileus.image.imports.plugins import conversion, decompression
 from pileus.image.imports.service import IMPORT, Busy, Imports
 from pileus.image.imports.staging import STAGED
+from pileus.image.protection import Operation
+from pileus.image.schemas import check_name, check_property
 from pileus.image.service import Images
+from pileus.kernel.auth import Actor
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import NotFound, PileusError, Unavailable
 from pileus.kernel.image_format import ImageNotAsDeclaredError, inspect_file, is_disk
@@ -155,23 +158,33 @@ def _source(ctx: Ctx, plan: Plan) -> tuple[Opened, dict[str, Any], Verify]:
         return _source_here(ctx, plan)
     wanted, token = plan.remote, imports.seal.open(plan.remote.token or "")
     remote = _patiently(ctx, lambda: imports.regions.find(wanted.region, wanted.interface, wanted.image_id, token))
-    return remote.read, _taken_over(imports, remote.record), _verifying(remote.record)
+    return remote.read, _taken_over(ctx, wanted.actor, remote.record), _verifying(remote.record)
 
 
 def _source_here(ctx: Ctx, plan: Plan) -> tuple[Opened, dict[str, Any], Verify]:
     images, remote = _images(ctx), plan.remote
     with ctx.db.read() as tx:
         image = None if remote is None or not remote.permitted else images.find(tx, remote.image_id)
-    if image is None:
+    if remote is None or image is None:
         raise NotFound("There is no such image that can be downloaded in this region.")
     record = {"disk_format": image.disk_format, "container_format": image.container_format, **image.properties}
     data = images.stored.of(image)
-    return data.read, _taken_over(images.imports, record), lambda chunks: chunks
+    return data.read, _taken_over(ctx, remote.actor, record), lambda chunks: chunks
 
 
-def _taken_over(imports: Imports, record: dict[str, Any]) -> dict[str, Any]:
-    prefixes = imports.settings.download_properties
-    properties = {name: value for name, value in record.items() if name.startswith(prefixes) and isinstance(value, str)}
+def _taken_over(ctx: Ctx, actor: Actor, record: dict[str, Any]) -> dict[str, Any]:
+    """The fields that an image takes over from another's record: no properties that the caller may not set."""
+    images = _images(ctx)
+    prefixes = images.imports.settings.download_properties
+    properties = {
+        check_name(name): check_property(name, value)
+        for name, value in record.items()
+        if name.startswith(prefixes)
+        and images.protection.permits(actor, Operation.CREATE, name)
+        and images.protection.permits(actor, Operation.UPDATE, name)
+    }
+    if len(properties) > images.settings.property_limit:
+        raise ImportFailed(f"The image has {len(properties)} properties to take over, more than an image may have.")
     known = {"disk_format": DISK_FORMATS, "container_format": CONTAINER_FORMATS}
     formats = {name: record[name] for name, values in known.items() if record.get(name) in values}
     return {**formats, "properties": properties}

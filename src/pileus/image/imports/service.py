@@ -101,9 +101,7 @@ class Imports:
 
         self._db.transact(begin)
         try:
-            staged = self.staging.write(image.id, STAGED, self.limited(chunks))
-            if size is not None and staged != size:
-                raise BadRequest(f"{size} bytes of data were announced, and {staged} came.")
+            staged = self._receive(image, chunks, size)
         except BaseException as err:
             self.staging.discard(image.id)
             if not self._finish(image.id, uploader, Status.QUEUED):
@@ -112,6 +110,12 @@ class Imports:
         if not self._finish(image.id, uploader, Status.UPLOADING, size=staged, updated_at=self._clock.now()):
             self.staging.discard(image.id)
             raise _deleted_meanwhile(image)
+
+    def _receive(self, image: Image, chunks: Iterator[bytes], size: int | None) -> int:
+        staged = self.staging.write(image.id, STAGED, self.limited(chunks))
+        if size is not None and staged != size:
+            raise BadRequest(f"{size} bytes of data were announced, and {staged} came.")
+        return staged
 
     def _finish(self, image_id: str, uploader: str, status: Status, **values: Any) -> bool:
         return self._db.transact(lambda tx: store.finish_stage(tx, image_id, uploader, status, **values))
@@ -200,6 +204,7 @@ class Imports:
             raise Conflict(f"Other data is coming to image {image.id} already.")
         if target is Status.IMPORTING:
             self._quotas.check_stage(tx, image.owner)
+        self._quotas.check_upload(tx, image.owner, (image.size or 0) * len(stores))
         plan = Plan(
             method=method,
             task=task.id,

@@ -112,11 +112,13 @@ def show_task(call: Call, images: Images) -> dict[str, Any]:
 
 
 def list_image_tasks(call: Call, images: Images) -> dict[str, Any]:
-    """Show tasks associated with image."""
+    """Show tasks associated with image: to its owner all, to others who see the image those of their own project."""
     with call.read() as tx:
         image = own_image(call, images, tx)
         tasks = images.tasks.of_image(tx, image.id)
-    return {"tasks": [schemas.render(task, schemas.TASK_OF_IMAGE) for task in tasks]}
+    everything = call.actor.is_admin or image.owner == call.actor.owner
+    seen = [task for task in tasks if everything or task.owner == call.actor.owner]
+    return {"tasks": [schemas.render(task, schemas.TASK_OF_IMAGE) for task in seen]}
 
 
 ROUTES: tuple[Route[Images], ...] = (
