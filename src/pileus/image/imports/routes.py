@@ -58,7 +58,7 @@ def import_image(call: Call, images: Images) -> Reply:
     if asked.uri:
         check_uri(images, asked.uri)
     call.transact(begin)
-    return Reply(status=202)
+    return Reply(status=202, content_type="text/plain")  # of nothing: glanceclient reads JSON wherever it is said
 
 
 def check_uri(images: Images, uri: str) -> None:
