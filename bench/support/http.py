@@ -58,6 +58,26 @@ class Connection:
         self._left = data[total:]
         return int(head[9:12]), data[end + len(_END) : total]
 
+    def download(self, path: str) -> int:
+        """Have the body of an answer come, and forget it: its length. The status must be 200."""
+        self.send(self.message("GET", path))
+        data = b""
+        while (end := data.find(_END)) < 0:
+            data += self._more()
+        if data[9:12] != b"200":
+            raise RuntimeError(f"{path}: {data[:300]!r}")
+        head = data[:end].lower()
+        start = head.find(_LENGTH) + len(_LENGTH)
+        length = int(head[start:].split(b"\r", 1)[0])
+        left = length - (len(data) - end - len(_END))
+        buffer = bytearray(1 << 20)
+        while left > 0:
+            count = self._socket.recv_into(buffer, min(left, len(buffer)))
+            if not count:
+                raise ConnectionError("the server closed the connection")
+            left -= count
+        return length
+
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and document. The server closes connections that rest for long: then on a new one."""
         message = self.message(method, path, body)

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import structlog
 
 from pileus.image import store
 from pileus.image.cache.service import ImageCache
+from pileus.image.data.digests import Digests
 from pileus.image.domain import Image, Location, Status
 from pileus.image.quotas.service import ImageQuotas
 from pileus.image.settings import ImageSettings
@@ -214,7 +214,8 @@ class Data:
         """Remove all data of a deleted image, and then its record. What a store cannot do now is done later."""
         try:
             for location in locations:
-                self.stores.get(location.store).remove(location.locator)
+                if self.stores.has(location.store):  # else its data is found when the store is configured again
+                    self.stores.get(location.store).remove(location.locator)
             for each in self.stores.all():
                 if not each.read_only:
                     each.discard(image_id)
@@ -267,8 +268,7 @@ class Checked:
         self._chunks = chunks
         self._limit = limit
         self._verifier = verifier
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._sha512 = hashlib.sha512()
+        self._digests = Digests("md5", HASH_ALGO)
         self._size = 0
         self._head = b""
         self._virtual_size: int | None = None  # of an archive: what is in it is not looked at
@@ -290,23 +290,23 @@ class Checked:
         return {
             "size": self._size,
             "virtual_size": self._virtual_size,
-            "checksum": self._md5.hexdigest(),
+            "checksum": self._digests.hexdigest("md5"),
             "os_hash_algo": HASH_ALGO,
-            "os_hash_value": self._sha512.hexdigest(),
+            "os_hash_value": self._digests.hexdigest(HASH_ALGO),
         }
 
     def _counted(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            self._size += len(chunk)
-            if len(self._head) < HEAD:
-                self._head += chunk[: HEAD - len(self._head)]
-            if self._size > self._limit:
-                raise TooLarge(f"The image is larger than {self._limit} bytes.")
-            self._md5.update(chunk)
-            self._sha512.update(chunk)
-            if self._verifier is not None:
-                self._verifier.update(chunk)
-            yield chunk
+        with contextlib.closing(self._digests):
+            for chunk in self._chunks:
+                self._size += len(chunk)
+                if len(self._head) < HEAD:
+                    self._head += chunk[: HEAD - len(self._head)]
+                if self._size > self._limit:
+                    raise TooLarge(f"The image is larger than {self._limit} bytes.")
+                self._digests.update(chunk)
+                if self._verifier is not None:
+                    self._verifier.update(chunk)
+                yield chunk
 
 
 @contextlib.contextmanager
