@@ -85,7 +85,10 @@ def files(directory: Path) -> list[str]:
 
 def waiting_for(directory: Path, checksum: str) -> int:
     """How many wait for the lock of an image, as the kernel knows it."""
-    inode = (directory / "base" / f".{checksum}.lock").stat().st_ino
+    lock = directory / "base" / f".{checksum}.lock"
+    if not lock.exists():
+        return 0
+    inode = lock.stat().st_ino
     lines = Path("/proc/locks").read_text().splitlines()
     return sum("-> FLOCK" in line and f":{inode} " in line for line in lines)
 

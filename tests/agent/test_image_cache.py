@@ -65,6 +65,22 @@ def test_when_the_fetch_fails_it_fails_for_all_who_waited(tmp_path: Path) -> Non
     assert cache.ensure(RAW).path.read_bytes() == CONTENT
 
 
+def test_anothers_image_of_the_same_bytes_does_not_fail_with_it(tmp_path: Path) -> None:
+    """It says that it is something else than it is; who waits with a good image must not suffer for it."""
+    require("qemu-img")
+    data = make_image(tmp_path, "qcow2", CONTENT)
+    cache = ImageCache(tmp_path / "cache", source := Source(bad=data, good=data))
+    source.hold = True
+    with ThreadPoolExecutor(2) as pool:
+        bad = pool.submit(cache.ensure, reference(data, "raw", "bad"))
+        assert source.begun.wait(10)
+        good = pool.submit(cache.ensure, reference(data, "qcow2", "good"))
+        wait_until(lambda: waiting_for(tmp_path / "cache", reference(data).checksum) == 1)
+        source.go_on.set()
+        assert isinstance(bad.exception(20), ImageUnusable)
+        assert good.result(20).path.read_bytes() == CONTENT
+
+
 def test_a_disk_that_is_too_small_is_refused_to_all_who_waited_with_one(tmp_path: Path) -> None:
     require("qemu-img")
     data = make_image(tmp_path, "qcow2", bytes(8 * MIB))

@@ -1,8 +1,11 @@
 """The host's image cache: images fetched once, converted once, and kept as the bases of guests' disks.
 
 An image is known by the checksum of its content as it is stored in the cloud, so that the same content is cached once
-however many image ids name it. What is in the cache may be used by every server that the control plane sends here: it
-is the control plane that lets nobody boot from an image which he may not see, whether it is cached somewhere or not.
+however many image ids name it. What form the bytes have, they say themselves (`kernel.image_format`): no image can make
+another's content be taken for something else.
+
+What is in the cache may be used by every server that the control plane sends here: it is the control plane that lets
+nobody boot from an image which he may not see, whether it is cached somewhere or not.
 The cache knows no hypervisor.
 """
 
@@ -69,7 +72,7 @@ class ImageCache:
         self._files = Directory(directory)
         self._records = Records(self._clock)
         self._guard = threading.Lock()
-        self._failures: dict[str, tuple[float, AgentError]] = {}
+        self._failures: dict[ImageRef, tuple[float, AgentError]] = {}  # another's image with the same bytes may do
         self._conversions = threading.BoundedSemaphore(os.cpu_count() or 1)  # more of them would only take longer
         self.usage = Usage(directory, host)
         self.upkeep = Upkeep(self._files, self._records, self.usage, self._clock)
@@ -153,7 +156,7 @@ class ImageCache:
             base = self._with_space(image, lambda: self._make_base(image, disk_format, largest, lock))
         except AgentError as err:
             with self._guard:
-                self._failures[image.checksum] = (time.monotonic(), err)
+                self._failures[image] = (time.monotonic(), err)
             raise
         log.info(
             "image cached", image=image.id, checksum=image.checksum, bytes=image.size, format=base.format,
@@ -164,9 +167,9 @@ class ImageCache:
     def _fail_if_it_failed_since(self, asked: float, image: ImageRef, largest: int | None) -> None:
         """Fail as the fetch did that this thread has waited for, so that twenty do not make twenty vain attempts."""
         with self._guard:
-            for checksum in [key for key, (when, _) in self._failures.items() if when < asked - FAILURE_SECONDS]:
-                del self._failures[checksum]
-            when, err = self._failures.get(image.checksum, (0.0, None))
+            for failed in [key for key, (when, _) in self._failures.items() if when < asked - FAILURE_SECONDS]:
+                del self._failures[failed]
+            when, err = self._failures.get(image, (0.0, None))
         if err is None or when <= asked:
             return
         if isinstance(err, TooLargeForDisk):
