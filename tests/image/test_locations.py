@@ -430,6 +430,24 @@ def test_a_place_that_is_gone_when_it_is_looked_at(lab: Lab) -> None:
     assert (lab.api.show(image_id)["status"], tasks(lab, image_id)) == ("queued", [("location_import", "failure")])
 
 
+def test_data_that_cannot_be_read_twice_is_not_hashed_and_yet_the_images(lab: Lab) -> None:
+    image_id = lab.api.create()
+    assert lab.post(image_id) == 202
+    lab.web.fails_after = 1000
+    lab.run()
+    shown = lab.api.show(image_id)
+    assert (shown["status"], shown["size"], shown["os_hash_algo"]) == ("active", len(DATA), None)
+    assert tasks(lab, image_id) == [("location_import", "success")]
+
+
+def test_data_that_cannot_be_read_is_not_verified(lab: Lab) -> None:
+    image_id = lab.api.create()
+    assert lab.post(image_id, validation={"os_hash_algo": "sha512", "os_hash_value": sha()}) == 202
+    lab.web.fails_after = 1000
+    lab.run()
+    assert (lab.api.show(image_id)["status"], tasks(lab, image_id)) == ("queued", [("location_import", "failure")])
+
+
 # --- read from where it is ----------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import falcon.testing
 import pytest
 
+from pileus.image import store as image_store
 from pileus.image.settings import ImageSettings
 from pileus.image.stores.settings import StoreSettings
 from pileus.kernel.db import Database
@@ -132,6 +133,36 @@ def test_a_store_that_is_configured_no_more_is_passed_over(several: Api, sqlite:
     fewer = make_api(sqlite, tmp_path, replace(SEVERAL, stores=stores, show_multiple_locations=True))
     assert fewer.show(image_id)["locations"] == []
     assert fewer.call("GET", f"/images/{image_id}/file").status_code == 404
+    assert fewer.call("DELETE", f"/images/{image_id}").status_code == 204
+    with sqlite.read() as tx:
+        assert not image_store.known(tx, image_id)
+    assert held(several) == {"fast": (image_id,)}
+    several.images.reconcile()
+    assert held(several) == {}
+
+
+def test_an_upload_that_was_cut_off_is_not_over_while_its_store_is_away(several: Api, tmp_path: Path) -> None:
+    image_id = several.create()
+    child = os.fork()
+    if child == 0:
+
+        def chunks() -> Iterator[bytes]:
+            yield DATA
+            os._exit(9)
+
+        with several.db.read() as tx:
+            image = several.images.find(tx, image_id)
+        assert image is not None
+        several.images.stored.upload(image, chunks())
+        os._exit(0)
+    os.waitpid(child, 0)
+    (tmp_path / "images" / "cheap").rename(tmp_path / "away")
+    several.images.reconcile()
+    assert several.show(image_id)["status"] == "saving"
+    (tmp_path / "away").rename(tmp_path / "images" / "cheap")
+    assert held(several) == {"cheap": (image_id,)}
+    several.images.reconcile()
+    assert (several.show(image_id)["status"], held(several)) == ("queued", {})
 
 
 # --- while data comes ---------------------------------------------------------------------------------------

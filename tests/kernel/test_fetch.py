@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from pileus.kernel.config import SettingsError
 from pileus.kernel.errors import BadRequest, NotFound, TooLarge, Unavailable
 from pileus.kernel.fetch import Fetcher, FetchSettings
 
@@ -238,6 +239,11 @@ def test_the_operators_lists(settings: FetchSettings, passes: str | None, fails:
         fetcher.check(passes)
     with pytest.raises(BadRequest, match="does not pass filtering"):
         fetcher.check(fails)
+
+
+def test_a_network_that_is_none_is_a_mistake_in_the_settings() -> None:
+    with pytest.raises(SettingsError, match=r"10\.0\.0\.1/8"):
+        Fetcher(FetchSettings(allowed_networks=("10.0.0.1/8",)))
 
 
 def test_a_resolver_that_does_not_answer_is_worth_another_try() -> None:

@@ -24,7 +24,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from pileus.kernel.config import setting
+from pileus.kernel.config import SettingsError, setting
 from pileus.kernel.errors import BadRequest, NotFound, PileusError, TooLarge, Unavailable
 
 CHUNK = 1 << 20
@@ -91,11 +91,14 @@ class Fetcher:
     """
 
     def __init__(self, settings: FetchSettings, resolver: Resolver | None = None) -> None:
-        """`resolver`: how names become addresses, if not by the system's means."""
+        """`resolver`: how names become addresses, if not by the system's means. SettingsError if a network is none."""
         self._settings = settings
         self._resolver = resolver or _system_resolver
-        self._allowed = [ipaddress.ip_network(text) for text in settings.allowed_networks]
-        self._disallowed = [ipaddress.ip_network(text) for text in settings.disallowed_networks]
+        try:
+            self._allowed = [ipaddress.ip_network(text) for text in settings.allowed_networks]
+            self._disallowed = [ipaddress.ip_network(text) for text in settings.disallowed_networks]
+        except ValueError as err:
+            raise SettingsError([f"image.fetch: {err}"]) from err
 
     def check(self, url: str) -> None:
         """BadRequest unless the URL may be fetched as far as can be told without a connection; its name is resolved."""

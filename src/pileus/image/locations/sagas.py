@@ -16,14 +16,19 @@ import msgspec
 
 from pileus.image.domain import Image, ImportState, Location, Status
 from pileus.image.imports import store as imports_store
+from pileus.image.imports.service import Busy
 from pileus.image.locations.domain import Addition, Move
 from pileus.image.locations.service import ADD, MOVE, REMOVE
 from pileus.image.service import Images
 from pileus.kernel.db import Tx
-from pileus.kernel.errors import NotFound, PileusError
+from pileus.kernel.errors import NotFound, PileusError, Unavailable
 from pileus.kernel.saga import Cancelled, Ctx, Failure, Json, Retry, Saga, Step
 
 _PATIENT = Retry(deadline=3600.0, longest=60.0)
+_IN_TURN = Retry(deadline=24 * 3600.0, first=0.2, longest=2.0)
+"""For a place among the imports at work, for which a saga waits without a thread."""
+
+_PAUSE = 1.0  # seconds before data that could not be read is read again
 _BOTH = (Status.ACTIVE, Status.DEACTIVATED)
 _NO_HASH: dict[str, Any] = {"checksum": None, "os_hash_algo": None, "os_hash_value": None}
 
@@ -69,14 +74,32 @@ def verify(ctx: Ctx) -> Json:
         return None
     if not addition.secure:
         return {"checksum": None, "os_hash_algo": addition.algorithm, "os_hash_value": addition.value}
-    facts = _facts(ctx, addition)
+    try:
+        facts = _facts(ctx, addition)
+    except (Unavailable, OSError) as err:
+        if isinstance(err, Busy):
+            raise
+        raise LocationRefused("The data cannot be read.") from err
     if facts["os_hash_value"] != addition.value:
         raise LocationRefused(f"The {addition.algorithm} of the data is not the one that was given.")
     return facts
 
 
 def _facts(ctx: Ctx, addition: Addition) -> dict[str, Any]:
-    """What is known of the data when all of it was read."""
+    """What is known of the data when all of it was read. Takes one of the places for imports; Busy if all are taken."""
+    images = _images(ctx)
+    with images.imports.turn():
+        for attempt in range(1, images.settings.http_retries):
+            try:
+                return _hashed(ctx, addition)
+            except (Unavailable, OSError) as err:
+                ctx.log.warning("the data cannot be read", image=ctx.resource, attempt=attempt, error=str(err))
+                ctx.clock.sleep(_PAUSE)
+                ctx.check()
+        return _hashed(ctx, addition)
+
+
+def _hashed(ctx: Ctx, addition: Addition) -> dict[str, Any]:
     md5, digest = hashlib.md5(usedforsecurity=False), hashlib.new(addition.algorithm)
     size = 0
     for chunk in _images(ctx).stored.stores.get(addition.store).read(addition.locator):
@@ -117,15 +140,13 @@ def compute_hash(ctx: Ctx) -> Json:
     addition = _addition(ctx)
     if ctx.results["verify"] is not None or not addition.secure:
         return None
-    tries = _images(ctx).settings.http_retries
-    for attempt in range(1, tries + 1):
-        try:
-            return _facts(ctx, addition)
-        except Cancelled:
-            raise
-        except (PileusError, OSError) as err:
-            ctx.log.warning("the data cannot be hashed", image=ctx.resource, attempt=attempt, error=str(err))
-    return _NO_HASH
+    try:
+        return _facts(ctx, addition)
+    except (Busy, Cancelled):
+        raise
+    except (PileusError, OSError) as err:
+        ctx.log.warning("the data was not hashed", image=ctx.resource, error=str(err))
+        return _NO_HASH
 
 
 def added(ctx: Ctx, tx: Tx) -> None:
@@ -171,11 +192,12 @@ def copy(ctx: Ctx) -> Json:
         return None
     image, target = _image(ctx), images.stored.stores.writable(move.target)
     expected = hashlib.new(image.os_hash_algo or "sha512")
-    locator = target.write(image.id, _sent(ctx, image, expected))
     found = hashlib.new(expected.name)
-    for chunk in target.read(locator):
-        ctx.check()
-        found.update(chunk)
+    with images.imports.turn():
+        locator = target.write(image.id, _sent(ctx, image, expected))
+        for chunk in target.read(locator):
+            ctx.check()
+            found.update(chunk)
     if found.digest() != expected.digest():
         raise CopyFailed(f"Store {move.target} does not hold what was written to it.")
     return locator
@@ -236,9 +258,9 @@ SAGAS = (
         ADD,
         (
             Step("locate", do=locate, retry=Retry(deadline=15.0)),
-            Step("verify", do=verify, retry=Retry(deadline=30.0)),
+            Step("verify", do=verify, retry=_IN_TURN),
             Step("activate", do=activate, undo=deactivate),
-            Step("hash", do=compute_hash),
+            Step("hash", do=compute_hash, retry=_IN_TURN),
         ),
         on_done=added,
         on_failed=not_added,

@@ -68,11 +68,10 @@ class Locations:
 
     def _visible(self, locations: Sequence[Location]) -> tuple[list[Location], list[Location]]:
         """The locations in the order in which they are shown, and those in stores that are configured no more."""
-        known = {store.name for store in self.stores.all()}
         ordered = self.stores.by_weight(locations)
         return (
-            [each for each in ordered if each.store in known],
-            [each for each in ordered if each.store not in known],
+            [each for each in ordered if self.stores.has(each.store)],
+            [each for each in ordered if not self.stores.has(each.store)],
         )
 
     # --- given by users -----------------------------------------------------------------------------------------
@@ -159,7 +158,7 @@ class Locations:
 
     def remove_from_store(self, tx: Tx, actor: Actor, image_id: str, store_name: str) -> None:
         """Remove the copy of an image's data that is in one store. Conflict, Forbidden (the last one), NotFound."""
-        if store_name not in {store.name for store in self.stores.all()}:
+        if not self.stores.has(store_name):
             raise Conflict(f"The selected store {store_name} is not available on this node.")
         image = self._locked(tx, image_id)
         if image.status != Status.ACTIVE or image.import_task is not None:

@@ -30,6 +30,10 @@ class Stores:
         """In the operator's order."""
         return tuple(self._stores.values())
 
+    def has(self, name: str) -> bool:
+        """Whether there is a store of that name."""
+        return name in self._stores
+
     def get(self, name: str) -> Store:
         """One store. NotFound."""
         if name not in self._stores:
