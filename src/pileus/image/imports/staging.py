@@ -71,8 +71,9 @@ class Staging:
 
     def discard(self, image_id: str) -> None:
         """Remove all there is of an image; there need not be anything."""
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self._of(image_id))
+        while self._of(image_id).exists():
+            with contextlib.suppress(FileNotFoundError):  # one that somebody else removed: the others are still there
+                shutil.rmtree(self._of(image_id))
 
     def images(self) -> tuple[str, ...]:
         """The ids of all images of which something is here."""
