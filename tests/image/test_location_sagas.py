@@ -181,7 +181,8 @@ def held(lab: Lab, image_id: str) -> set[str]:
     return {store.name for store in lab.api.stores.all() if image_id in store.images()}
 
 
-def test_an_image_is_moved(lab: Lab) -> None:
+def test_an_image_is_moved(database: Database, tmp_path: Path, web: WebServer) -> None:
+    lab = make_lab(database, tmp_path, web)
     image_id = lab.api.create()
     lab.api.upload(image_id, DATA)
     before = lab.api.show(image_id)

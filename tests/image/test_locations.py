@@ -95,6 +95,12 @@ def lab(sqlite: Database, tmp_path: Path, web: WebServer) -> Lab:
     return make_lab(sqlite, tmp_path, web)
 
 
+@pytest.fixture
+def lab_everywhere(database: Database, tmp_path: Path, web: WebServer) -> Lab:
+    """On every kind of database."""
+    return make_lab(database, tmp_path, web)
+
+
 # --- told ---------------------------------------------------------------------------------------------------
 
 
@@ -161,7 +167,8 @@ def test_a_location_makes_a_queued_image_active(lab: Lab) -> None:
     assert (part.status_code, part.content) == (206, DATA[10:20])
 
 
-def test_locations_keep_their_order_and_their_metadata_may_change(lab: Lab) -> None:
+def test_locations_keep_their_order_and_their_metadata_may_change(lab_everywhere: Lab) -> None:
+    lab = lab_everywhere
     image_id = lab.located()
     assert lab.add(image_id, f"{lab.url}#new", metadata={"speed": "88mph"}).status_code == 200
     assert lab.urls(image_id) == [lab.url, f"{lab.url}#new"]
@@ -321,7 +328,8 @@ def tasks(lab: Lab, image_id: str) -> list[tuple[str, str]]:
     return [(task["type"], task["status"]) for task in found]
 
 
-def test_a_location_is_added_and_hashed(lab: Lab) -> None:
+def test_a_location_is_added_and_hashed(lab_everywhere: Lab) -> None:
+    lab = lab_everywhere
     image_id = lab.api.create()
     assert lab.post(image_id) == 202
     assert lab.api.show(image_id)["status"] == "importing"
