@@ -13,9 +13,11 @@ from pileus.image.stores.registry import build_stores
 from pileus.kernel.clock import SystemClock
 from pileus.kernel.db import Database, DatabaseSettings
 from pileus.kernel.nudge import Nudges
-from pileus.kernel.saga import Conductor, Sagas
+from pileus.kernel.saga import Conductor, ConductorSettings, Sagas
 from pileus.kernel.seal import Seal
 from tests.image.imports.conftest import LOOPBACK, STORES
+
+LEASE = 1.0  # seconds
 
 
 def build(directory: Path) -> tuple[Database, Images, Conductor]:
@@ -29,7 +31,8 @@ def build(directory: Path) -> tuple[Database, Images, Conductor]:
     stores = build_stores(STORES, directory / "images")
     regions = Regions("RegionOne", lambda _region, _interface: None)
     images = Images(settings, db, stores, clock, sagas, Seal("secret", "import"), regions)
-    return db, images, Conductor(db, sagas, SimpleNamespace(images=images), clock, nudges)
+    services = SimpleNamespace(images=images)
+    return db, images, Conductor(db, sagas, services, clock, nudges, ConductorSettings(lease_seconds=LEASE))
 
 
 if __name__ == "__main__":

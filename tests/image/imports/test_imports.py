@@ -421,6 +421,25 @@ def test_an_image_that_is_deleted_while_it_is_imported_leaves_nothing(
     assert importer.api.call("GET", f"/images/{image}").status_code == 404
 
 
+# --- a disk that is full ------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_leaves_nothing(importer: Importer, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.files["/image"] = DATA
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    staged, fetched = importer.api.create(), importer.api.create()
+    monkeypatch.setattr("pileus.image.imports.staging.os.fsync", full)
+    assert importer.stage(staged, DATA).status_code == 413
+    importer.ask(fetched, "web-download", with_={"uri": f"{web.url}/image"})
+    importer.run()
+    assert importer.tasks(fetched)[0]["message"] == "There is not enough disk space for the image."
+    assert {importer.api.show(image)["status"] for image in (staged, fetched)} == {"queued"}
+    assert (importer.staged(), importer.kept()) == ((), {"first": (), "second": ()})
+
+
 # --- bounds -------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""A conductor that is killed in the middle of an import: another one finishes it."""
+"""A conductor that is killed in the middle of an import: another one finishes it. One that lives keeps it."""
 
 import os
 import subprocess
@@ -12,9 +12,11 @@ import pytest
 from pileus.image.domain import ImportState, Status
 from pileus.image.imports.domain import Method
 from pileus.kernel.auth import Actor
+from pileus.kernel.clock import MICROSECONDS
+from pileus.kernel.saga import listing
 from pileus.migrations import tables
 from tests.agent.images import make_image, pattern
-from tests.image.imports.conductor import build
+from tests.image.imports.conductor import LEASE, build
 from tests.real_things import require
 from tests.web import Web, serving
 
@@ -84,4 +86,38 @@ def test_another_conductor_finishes_what_a_killed_one_began(
     assert b"".join(images.stored.of(done).read()) == DISK
     assert [store.images() for store in images.stored.stores.all()] == [(image.id,), (image.id,)]
     assert images.imports.staging.images() == ()
+    db.close()
+
+
+def test_a_download_that_lasts_many_leases_stays_with_its_conductor(tmp_path: Path, web: Web) -> None:
+    web.files["/image"] = DISK
+    web.hold.clear()
+    db, images, conductor = build(tmp_path)
+    _, _, rival = build(tmp_path)
+    with db.write() as tx:
+        tables.all_tables().create_all(tx.connection)
+        image = images.create(tx, ANN, {"disk_format": "raw", "container_format": "bare"})
+        images.imports.start(
+            tx, ANN, image, Method.WEB_DOWNLOAD, request_id="req-1", stores=["first"], shown={}, uri=f"{web.url}/image"
+        )
+
+    def look() -> tuple[str | None, int]:
+        with db.read() as tx:
+            saga = listing(tx, resource=image.id)[0]
+        return saga.owner, saga.lease_until or 0
+
+    conductor.start()
+    rival.start()
+    try:
+        wait_for(lambda: web.seen)
+        owner, began = look()
+        wait_for(lambda: look()[1] > began + 3 * LEASE * MICROSECONDS)
+        assert look()[0] == owner
+        web.hold.set()
+        wait_for(images.stored.stores.get("first").images)
+    finally:
+        web.hold.set()
+        conductor.stop()
+        rival.stop()
+    assert len(web.seen) == 1
     db.close()
