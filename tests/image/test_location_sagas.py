@@ -16,10 +16,13 @@ from pileus.image.domain import Image
 from pileus.image.locations.domain import Validation
 from pileus.image.locations.sagas import SAGAS
 from pileus.image.locations.service import ADD, MOVE, REMOVE
+from pileus.image.stores.rbd import RbdStore
+from pileus.image.stores.settings import StoreSettings
 from pileus.kernel.db import Database, DatabaseSettings, Tx
 from pileus.kernel.errors import BadRequest, Conflict, NotFound
 from pileus.kernel.saga import Sagas, State, listing
 from tests.image.conftest import Names
+from tests.image.stores.fake_ceph import Cluster
 from tests.image.stores.servers import WebServer
 from tests.image.test_locations import ADMIN, DATA, LAB, Lab, make_lab
 from tests.saga_harness import exercise
@@ -290,6 +293,24 @@ def test_a_copy_is_removed_from_a_store(lab: Lab) -> None:
         DATA,
     )
     assert delete(lab, "second", image_id) == 403
+
+
+def test_a_copy_that_disks_depend_on_stays(sqlite: Database, tmp_path: Path, web: WebServer) -> None:
+    lab = make_lab(sqlite, tmp_path, web)
+    cluster = Cluster()
+    stores = lab.api.stores
+    stores._stores["second"] = RbdStore("second", StoreSettings(kind="rbd"), cluster.bindings)
+    image_id = lab.api.create()
+    lab.api.upload(image_id, DATA)
+    in_both(lab, image_id)
+    cluster.devices[image_id].clones = 1
+    assert delete(lab, "second", image_id) == 409
+    assert lab.api.show(image_id)["stores"] == "second,local"
+    assert lab.api.call("DELETE", f"/images/{image_id}").status_code == 204
+    assert set(cluster.devices) == {image_id}
+    cluster.devices[image_id].clones = 0
+    lab.api.images.reconcile()
+    assert (cluster.devices, held(lab, image_id)) == ({}, set())
 
 
 def test_a_location_that_is_removed_by_patch_takes_its_data_along(lab: Lab) -> None:

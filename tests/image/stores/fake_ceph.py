@@ -160,6 +160,7 @@ class OpenDevice:
         self._cluster = cluster
         self._device = device
         self._read_only = read_only
+        self._snapshot = ""
 
     def size(self) -> int:
         return len(self._device.data)
@@ -200,6 +201,14 @@ class OpenDevice:
     def remove_snap(self, name: str) -> None:
         if self._device.snapshots.pop(name):
             raise ImageBusy("error removing a protected snapshot")
+
+    def set_snap(self, name: str) -> None:
+        assert name in self._device.snapshots
+        self._snapshot = name
+
+    def list_children(self) -> Iterator[tuple[str, str]]:
+        assert self._snapshot
+        return iter([("vms", f"disk{number}") for number in range(self._device.clones)])
 
     def list_snaps(self) -> Iterator[dict[str, Any]]:
         return iter([{"name": name} for name in self._device.snapshots])

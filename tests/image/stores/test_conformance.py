@@ -30,6 +30,7 @@ def test_reading(case: Case, data: bytes) -> None:
     locator = case.put(ONE, data)
     assert content(case, locator) == data
     assert case.store.size(locator) == len(data)
+    assert not case.store.in_use(locator)
     for start, length in ((0, 10), (5, 0), (1, len(data)), (len(data) - 3, None), (7_000_000, 3_000_000)):
         end = None if length is None else start + length
         assert content(case, locator, start, length) == data[start:end], (start, length)

@@ -112,7 +112,9 @@ def test_an_image_that_disks_are_cloned_from_stays(make_case: MakeCase) -> None:
     locator = case.store.write(ONE, iter([b"x"]))
     device = case.cluster.devices[ONE]
     assert device.snapshots == {"snap": True}
+    assert not case.store.in_use(locator)
     device.clones = 1
+    assert case.store.in_use(locator)
     for ask in (case.store.remove, case.store.discard):
         with pytest.raises(Conflict):
             ask(locator)
@@ -120,6 +122,7 @@ def test_an_image_that_disks_are_cloned_from_stays(make_case: MakeCase) -> None:
     device.clones = 0
     case.store.remove(locator)
     assert case.cluster.devices == {}
+    assert not case.store.in_use(locator)
 
 
 def test_no_connection_to_the_cluster_is_left_open(make_case: MakeCase) -> None:

@@ -175,6 +175,15 @@ class Locations:
         for location in doomed:
             self._start_removal(tx, actor.owner, actor.user_id, image_id, location)
 
+    def check_unused(self, image: Image, store_name: str) -> None:
+        """Conflict if something outside the image service needs what a store has of an image.
+
+        Asks the store, so it must not be called in a transaction.
+        """
+        here = [each.locator for each in image.locations if each.store == store_name and self.stores.has(store_name)]
+        if any(self.stores.get(store_name).in_use(locator) for locator in here):
+            raise Conflict(f"The data of image {image.id} in store {store_name} is in use.")
+
     def in_store(self, tx: Tx, store_name: str) -> list[str]:
         """The ids of the images that have data in a store."""
         return locations_store.in_store(tx, store_name)

@@ -45,7 +45,11 @@ class Store(Protocol):
         ...
 
     def remove(self, locator: str) -> None:
-        """Remove the data; it need not be there."""
+        """Remove the data; it need not be there. Conflict while it is in use."""
+        ...
+
+    def in_use(self, locator: str) -> bool:
+        """Whether something outside the image service needs the data, so that it cannot be removed."""
         ...
 
     def discard(self, image_id: str) -> None:

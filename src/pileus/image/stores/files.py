@@ -117,6 +117,9 @@ class FileStore:
         self._check_there()
         self._unlink(path)
 
+    def in_use(self, locator: str) -> bool:
+        return False
+
     def discard(self, image_id: str) -> None:
         path = self._path(image_id)
         self._check_there()

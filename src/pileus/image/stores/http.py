@@ -32,6 +32,9 @@ class HttpStore:
     def remove(self, locator: str) -> None:
         """Nothing: what is elsewhere is not ours."""
 
+    def in_use(self, locator: str) -> bool:
+        return False
+
     def discard(self, image_id: str) -> None:
         """Nothing."""
 

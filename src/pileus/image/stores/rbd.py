@@ -105,8 +105,19 @@ class RbdStore:
         with self._pool() as pool, self._open(pool, locator, read_only=True) as device:
             return int(device.size())
 
+    def in_use(self, locator: str) -> bool:
+        """Whether disks are clones of the image."""
+        _check(locator)
+        try:
+            with self._pool() as pool, self._open(pool, locator, read_only=True) as device, self._reaching():
+                if all(snapshot["name"] != SNAPSHOT for snapshot in device.list_snaps()):
+                    return False
+                device.set_snap(SNAPSHOT)
+                return any(True for _ in device.list_children())
+        except NotFound:
+            return False
+
     def remove(self, locator: str) -> None:
-        """Conflict while disks that are clones of the image exist."""
         _check(locator)
         with self._pool() as pool:
             self._delete(pool, locator)

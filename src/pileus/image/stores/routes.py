@@ -71,6 +71,9 @@ def _properties(images: Images, settings: StoreSettings) -> dict[str, Any]:
 
 def delete_from_store(call: Call, images: Images) -> None:
     """Delete image from store."""
+    with call.read() as tx:
+        found = own_image(call, images, tx)
+    images.locations.check_unused(found, call.params["store_id"])
 
     def work(tx: Tx) -> None:
         image = own_image(call, images, tx)

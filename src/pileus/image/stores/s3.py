@@ -119,6 +119,9 @@ class S3Store:
         with contextlib.suppress(NotFound), self._reaching(locator):
             self._client.delete_object(Bucket=self._bucket, Key=self._key(locator))
 
+    def in_use(self, locator: str) -> bool:
+        return False
+
     def discard(self, image_id: str) -> None:
         self.remove(image_id)
         key = self._key(image_id)
