@@ -12,6 +12,7 @@ from pileus.kernel.db import Database
 from pileus.kernel.nudge import Nudges
 from pileus.kernel.saga import Ctx, Engine, Json, Saga, Sagas, Step, drain
 from pileus.supervisor import processes
+from tests.signing import make_signer
 
 PILEUS = Path(sys.executable).with_name("pileus")
 
@@ -189,3 +190,20 @@ def test_purge_deletes_what_ended_long_ago(pileus: Command, sqlite: Database) ->
         sagas.record(tx, "lock", resource="s-1", project="p-1", user="u-1", request_id="req-1")
     assert "Deleted 0 operations" in pileus("db", "purge").stdout
     assert "Deleted 1 operations" in pileus("db", "purge", "--days", "0").stdout
+
+
+def test_certificates_of_those_who_sign_images(pileus: Command) -> None:
+    signer = make_signer(name="somebody")
+    path = pileus.home / "signer.pem"
+    path.write_text(signer.pem)
+    added = pileus("image", "certificate", "add", str(path))
+    assert added.returncode == 0, added.stderr
+    name = added.stdout.strip()
+    assert pileus("image", "certificate", "list").stdout == f"{name}  2040-01-01  CN=somebody\n"
+    again = pileus("image", "certificate", "add", str(path), "--id", name)
+    assert (again.returncode, again.stderr) == (1, f"pileus: There is a certificate {name} already.\n")
+    path.write_text("nonsense")
+    assert "no certificate in PEM form" in pileus("image", "certificate", "add", str(path)).stderr
+    assert pileus("image", "certificate", "remove", name).returncode == 0
+    assert pileus("image", "certificate", "list").stdout == ""
+    assert pileus("image", "certificate", "remove", name).returncode == 1

@@ -13,7 +13,6 @@ from pileus.agent.api import HostReport, Inventory, PowerReport, PowerState
 from pileus.hosts.routes import AgentApi, make_service
 from pileus.hosts.service import ADDRESS_SECONDS, HostAddresses, Hosts
 from pileus.hosts.settings import HostsSettings
-from pileus.image.service import ImageData
 from pileus.kernel.app import Dispatcher, make_app
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import FakeClock
@@ -194,20 +193,26 @@ class Nobody:
         raise Unauthorized("no")
 
 
+class InThrees:
+    """An image's bytes, three at a time."""
+
+    def __init__(self, data: bytes) -> None:
+        self.size = len(data)
+        self._data = data
+
+    def read(self, start: int = 0) -> Iterator[bytes]:
+        for position in range(start, self.size, 3):
+            yield self._data[position : position + 3]
+
+
 class Agent:
     """Says things in the name of a host."""
 
     def __init__(self, registry: Registry, images: dict[str, bytes]) -> None:
-        def open_image(_tx: Tx, image_id: str) -> ImageData:
+        def open_image(_tx: Tx, image_id: str) -> InThrees:
             if image_id not in images:
                 raise NotFound(f"No image found with ID {image_id}")
-            data = images[image_id]
-
-            def read(start: int, _length: int | None) -> Iterator[bytes]:
-                for position in range(start, len(data), 3):
-                    yield data[position : position + 3]
-
-            return ImageData(len(data), read)
+            return InThrees(images[image_id])
 
         api = AgentApi(registry.hosts, open_image, lambda host: f"secret of {host}", _keep_no_password)
         app = make_app(Dispatcher(registry.db, Policy(()), Nobody()), [make_service(api)])

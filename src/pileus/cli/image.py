@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from pileus.cli import image_cache, image_stores, metadefs
+from pileus.cli import certificates, image_cache, image_stores, metadefs
 
 app = typer.Typer(
     help="Make guest images; load metadata definitions; look after hosts' image caches.", no_args_is_help=True
 )
 app.add_typer(metadefs.app, name="metadefs")
 app.add_typer(image_cache.app, name="cache")
+app.add_typer(certificates.app, name="certificate")
 app.command("move")(image_stores.move)
 app.command("evacuate")(image_stores.evacuate)
 
