@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pileus.image.data.service import HASH_ALGO
 from pileus.image.domain import Image, Location, Status
 from pileus.image.locations import schemas
 from pileus.image.locations.domain import Found, Given, Validation
 from pileus.image.patch import Operation
 from pileus.kernel.errors import BadRequest, Conflict, Forbidden
 
-HASH_ALGO = "sha512"
 _MD5_BYTES = 16
 
 
