@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from pileus.image.domain import DISK_FORMATS
+from pileus.image.settings import ImageSettings
+from pileus.kernel.db import Database
 from pileus.kernel.image_format import ACCEPTED, ImageNotAsDeclaredError, inspect_file
-from tests.image.conftest import Api
+from tests.image.conftest import Api, make_api
 from tests.real_things import require
 from tests.tempest import images
 
@@ -36,6 +38,13 @@ def test_images_are_taken_if_they_are_what_they_say(api: Api, made: dict[str, tu
         if answer.status_code != (204 if image["usable"] else 415):
             wrong[name] = answer.text or answer.status
     assert wrong == {}
+
+
+def test_the_operator_may_leave_the_judgement_to_the_hosts(sqlite: Database, tmp_path: Path) -> None:
+    api = make_api(sqlite, tmp_path, ImageSettings(require_image_format_match=False))
+    image = api.create(disk_format="qcow2")
+    assert api.upload(image, b"anything").status_code == 204
+    assert (api.show(image)["status"], api.show(image)["virtual_size"]) == ("active", None)
 
 
 def test_the_size_of_the_disk_is_told(api: Api, made: dict[str, tuple[Path, dict[str, Any]]]) -> None:

@@ -24,15 +24,19 @@ _QEMU = (  # name, disk format, qemu-img's format, its options
 )
 
 
-def make(directory: Path) -> Path:
-    """Write the images and their manifest; the manifest's path."""
+def make(directory: Path, lies: bool = True) -> Path:
+    """Write the images and their manifest; the manifest's path.
+
+    Without `lies` all are of the format that they say, so that none is what it would be if it said another.
+    """
     directory.mkdir()
     content = directory / "content"
     content.write_bytes(bytes(range(256)) * 4096)
     images = [_made(directory, content, *row) for row in _QEMU]
     images += [_gpt(directory), _iso(directory)]
     images += [_backed(directory), _with_data_file(directory), _flat_vmdk(directory), _reaching_vmdk(directory)]
-    images += [_lying(directory, "qcow2", "raw"), _lying(directory, "raw", "qcow2"), _cut_off(directory)]
+    if lies:
+        images += [_lying(directory, "qcow2", "raw"), _lying(directory, "raw", "qcow2"), _cut_off(directory)]
     manifest = directory / "manifest.yaml"
     manifest.write_text(yaml.safe_dump({"images": images}))
     return manifest

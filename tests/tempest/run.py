@@ -39,7 +39,7 @@ SETTINGS: dict[str, object] = {
     "image.fetch.allowed_ports": [],
     "image.imports.convert_to": "raw",
 }
-ANOTHER_NODE: dict[str, object] = {"image.do_secure_hash": False}
+ANOTHER_NODE: dict[str, object] = {"image.do_secure_hash": False, "image.require_image_format_match": False}
 TOTALS = re.compile(r"^ - (Passed|Failed|Skipped|Unexpected Success): (\d+)$", re.MULTILINE)
 
 
@@ -61,6 +61,16 @@ def _formats(scratch: Path) -> Options:
     }
 
 
+def _unjudged(scratch: Path) -> Options:
+    """Images reach hosts whatever they are, and these must refuse them."""
+    return {
+        "image": {
+            "catalog_type": configuration.ANOTHER_IMAGE_SERVICE,
+            "images_manifest_file": images.make(scratch / "honest-images", lies=False),
+        },
+    }
+
+
 def _unhashed(_scratch: Path) -> Options:
     return {
         "image": {"catalog_type": configuration.ANOTHER_IMAGE_SERVICE},
@@ -72,9 +82,15 @@ _IMAGES = "tempest.api.image.v2"
 APART = (
     Apart(
         "formats",
-        r"test_images_formats\.ImagesFormatTest",
+        r"test_images_formats\.ImagesFormatTest\.test_accept",
         f"{_IMAGES}.test_images_formats.ImagesFormatTest.test_accept_usable_formats",
         _formats,
+    ),
+    Apart(
+        "formats-on-hosts",
+        r"test_images_formats\.ImagesFormatTest\.test_compute",
+        f"{_IMAGES}.test_images_formats.ImagesFormatTest.test_compute_rejects_invalid",
+        _unjudged,
     ),
     Apart(
         "unhashed",

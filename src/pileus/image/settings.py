@@ -22,6 +22,9 @@ class ImageSettings:
     )
     default_store: str = setting("", "the store for images that ask for none; empty: the first that takes data")
     size_limit: int = setting(1 << 40, "the largest image that may be uploaded", unit="bytes", minimum=1)
+    require_image_format_match: bool = setting(
+        True, "refuse data that is not of the format that its image says; hosts refuse it in any case"
+    )
     staging_dir: Path = setting(
         Path("image-staging"),
         "where images' data waits to be imported; all machines that serve images or run conductors share it",

@@ -193,7 +193,9 @@ class Data:
 
     def receive(self, image: Image, target: Store, chunks: Iterator[bytes]) -> Received:
         """Keep bytes in a store after they proved to be what the image says of itself; else nothing remains."""
-        checked = Checked(image, chunks, self._settings.size_limit, self._signatures.verifier(image))
+        settings = self._settings
+        verifier = self._signatures.verifier(image)
+        checked = Checked(image, chunks, settings.size_limit, verifier, settings.require_image_format_match)
         locator = target.write(image.id, iter(checked))
         return Received(Location(target.name, locator, {}), checked.facts())
 
@@ -263,11 +265,15 @@ class Checked:
     says it is.
     """
 
-    def __init__(self, image: Image, chunks: Iterator[bytes], limit: int, verifier: Verifier | None = None) -> None:
+    def __init__(
+        self, image: Image, chunks: Iterator[bytes], limit: int, verifier: Verifier | None = None, judge: bool = True
+    ) -> None:
+        """Without `judge`, whatever they are is taken."""
         self._image = image
         self._chunks = chunks
         self._limit = limit
         self._verifier = verifier
+        self._judge = judge
         self._digests = Digests("md5", HASH_ALGO)
         self._size = 0
         self._head = b""
@@ -275,7 +281,9 @@ class Checked:
 
     def __iter__(self) -> Iterator[bytes]:
         image = self._image
-        if is_disk(image.disk_format, image.container_format):
+        if not self._judge:
+            yield from self._counted()
+        elif is_disk(image.disk_format, image.container_format):
             inspection = Inspection(self._counted())
             yield from inspection
             self._virtual_size = inspection.verdict(image.disk_format or "", self._size)
