@@ -266,7 +266,8 @@ class World:
     """A cloud of so many hosts in a directory. What a directory holds from an earlier world is taken over.
 
     `url` names an empty database that has all tables; without it the world makes itself one in SQLite. `settings` are
-    further settings as "section.key": value. `files`: hosts make real disk files and fetch images.
+    further settings as "section.key": value; `configuration` is text for the configuration file. `files`: hosts make
+    real disk files and fetch images.
     """
 
     directory: Path
@@ -274,12 +275,13 @@ class World:
     clock: Clock = field(default_factory=FakeClock)
     url: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    configuration: str = ""
     files: bool = False
     threads: bool = False
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.cloud_settings = _settings(self.directory, self.url, {**CHEAP, **self.settings})
+        self.cloud_settings = _settings(self.directory, self.url, self.configuration, {**CHEAP, **self.settings})
         site = self.cloud_settings.site
         for path in (site.state_dir, site.run_dir):
             path.mkdir(parents=True, exist_ok=True)
@@ -456,7 +458,7 @@ def wait_until(look: Callable[[], Any], seconds: float = 20.0, pause: float = 0.
     return seen
 
 
-def _settings(directory: Path, url: str | None, more: Mapping[str, Any]) -> Settings:
+def _settings(directory: Path, url: str | None, configuration: str, more: Mapping[str, Any]) -> Settings:
     values = {
         "site.state_dir": directory / "state",
         "site.run_dir": directory / "run",
@@ -467,9 +469,9 @@ def _settings(directory: Path, url: str | None, more: Mapping[str, Any]) -> Sett
         **({} if url is None else {"database.url": url}),
         **more,
     }
-    empty = directory / "pileus.toml"
-    empty.touch()
-    return load_settings(empty, {variable_of(name): str(value) for name, value in values.items()}).settings
+    file = directory / "pileus.toml"
+    file.write_text(configuration)
+    return load_settings(file, {variable_of(name): str(value) for name, value in values.items()}).settings
 
 
 def _make_tables(settings: DatabaseSettings) -> None:
