@@ -446,7 +446,16 @@ class World:
 def copy_of(world: World, directory: Path, **changes: Any) -> World:
     """A second world that begins with everything the first one has (which must be closed, on a SQLite of its own)."""
     shutil.copytree(world.directory, directory)
-    return World(directory, **{"hosts": world.hosts, "settings": world.settings, "files": world.files, **changes})
+    return World(
+        directory,
+        **{
+            "hosts": world.hosts,
+            "settings": world.settings,
+            "configuration": world.configuration,
+            "files": world.files,
+            **changes,
+        },
+    )
 
 
 def wait_until(look: Callable[[], Any], seconds: float = 20.0, pause: float = 0.005) -> Any:
