@@ -1,6 +1,6 @@
 """What identity is about, as frozen structs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -145,3 +145,31 @@ class RoleRef(msgspec.Struct, frozen=True):
 
     id: str
     name: str
+
+
+class TagFilter(msgspec.Struct, frozen=True):
+    """Keystone's four filters by tags."""
+
+    all_of: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()
+    not_all_of: tuple[str, ...] = ()
+    none_of: tuple[str, ...] = ()
+
+
+class AssignmentFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which assignments: all that are given must hold.
+
+    `with_groups`: of a user's, also those of the user's groups. `projects`: on these projects, or inherited by them.
+    `in_domain`: on the domain, or on a project in it.
+    """
+
+    user_id: str | None = None
+    group_id: str | None = None
+    role_id: str | None = None
+    projects: Sequence[Project] | None = None
+    domain_id: str | None = None
+    system: bool = False
+    inherited: bool | None = None
+    with_groups: bool = False
+    with_inherited: bool = False
+    in_domain: str | None = None

@@ -1,5 +1,8 @@
 """What a flavor is."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import msgspec
 
 
@@ -38,3 +41,33 @@ class NewFlavor(msgspec.Struct, frozen=True, kw_only=True):
     rxtx_factor: float = 1.0
     is_public: bool = True
     description: str | None = None
+
+
+SORT_KEYS: Mapping[str, str] = {
+    "id": "number",
+    "flavorid": "flavorid",
+    "name": "name",
+    "description": "description",
+    "memory_mb": "ram",
+    "vcpus": "vcpus",
+    "root_gb": "disk",
+    "ephemeral_gb": "ephemeral",
+    "swap": "swap",
+    "rxtx_factor": "rxtx_factor",
+    "is_public": "is_public",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which flavors a list holds.
+
+    `is_public` None: all there are. True: public ones, and those to which `project_id` has been given access.
+    """
+
+    project_id: str | None
+    is_public: bool | None = True
+    min_ram: int | None = None
+    min_disk: int | None = None

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pileus.compute.flavors import schemas
-from pileus.compute.flavors.domain import Flavor
+from pileus.compute.flavors.domain import SORT_KEYS, Flavor, Selection
 from pileus.compute.flavors.policy import ACCESS, EXTRA_SPECS, FLAVORS, MANAGE
 from pileus.compute.flavors.schemas import BRIEF, FULL, Shown
 from pileus.compute.flavors.service import Flavors
-from pileus.compute.flavors.store import SORT_KEYS, Selection
 from pileus.compute.query_strings import number, page_size, refuse_unknown
 from pileus.kernel.errors import BadRequest
 from pileus.kernel.fields import View

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from pileus.compute.flavors import store
-from pileus.compute.flavors.domain import Flavor, NewFlavor
-from pileus.compute.flavors.store import Selection
+from pileus.compute.flavors.domain import Flavor, NewFlavor, Selection
 from pileus.compute.projects import Projects, check_project
 from pileus.compute.settings import ComputeSettings
 from pileus.kernel.auth import Actor

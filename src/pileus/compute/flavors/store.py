@@ -1,12 +1,11 @@
 """Every query of flavors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from pileus.compute.flavors.domain import Flavor
+from pileus.compute.flavors.domain import Flavor, Selection
 from pileus.compute.flavors.models import flavor, flavor_access
 from pileus.compute.rows import inserted
 from pileus.kernel.db import Tx
@@ -24,35 +23,7 @@ _TAKEN = sa.select(_c.flavorid, _c.name).where(
     sa.or_(_c.flavorid == sa.bindparam("the_id"), _c.name == sa.bindparam("the_name"))
 )
 
-SORT_KEYS: Mapping[str, str] = {
-    "id": "number",
-    "flavorid": "flavorid",
-    "name": "name",
-    "description": "description",
-    "memory_mb": "ram",
-    "vcpus": "vcpus",
-    "root_gb": "disk",
-    "ephemeral_gb": "ephemeral",
-    "swap": "swap",
-    "rxtx_factor": "rxtx_factor",
-    "is_public": "is_public",
-    "created_at": "created_at",
-    "updated_at": "updated_at",
-}
 """The API's sort keys and their columns."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which flavors a list holds.
-
-    `is_public` None: all there are. True: public ones, and those to which `project_id` has been given access.
-    """
-
-    project_id: str | None
-    is_public: bool | None = True
-    min_ram: int | None = None
-    min_disk: int | None = None
 
 
 def _flavor(row: Any) -> Flavor:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pileus.identity.domain import Project
+from pileus.identity.domain import Project, TagFilter
 from pileus.identity.projects.schemas import (
     DOMAIN,
     DOMAIN_CREATE,
@@ -13,7 +13,6 @@ from pileus.identity.projects.schemas import (
     PROJECT_UPDATE,
     TAGS,
 )
-from pileus.identity.projects.store import TagFilter
 from pileus.identity.rest import many, missing, one, permitted, target, wanted, within_own_domain
 from pileus.identity.service import Identity
 from pileus.kernel.db import Tx

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from pileus.identity.domain import DEFAULT_DOMAIN, RESOURCE_OPTIONS, Project
+from pileus.identity.domain import DEFAULT_DOMAIN, RESOURCE_OPTIONS, Project, TagFilter
 from pileus.identity.generation import Generation
 from pileus.identity.limits.domain import MODELS
 from pileus.identity.projects import store
 from pileus.identity.projects.schemas import MAX_TAG_LENGTH, MAX_TAGS
-from pileus.identity.projects.store import TagFilter
 from pileus.identity.rest import Sent, changes, merge_options, missing, refuse_immutable
 from pileus.identity.rows import Found, Wanted
 from pileus.identity.settings import IdentitySettings

@@ -7,22 +7,13 @@ import msgspec
 import sqlalchemy as sa
 
 from pileus.identity import models
-from pileus.identity.domain import Project
+from pileus.identity.domain import Project, TagFilter
 from pileus.identity.rows import Found, Rows, Wanted
 from pileus.kernel.db import Tx
 
 PROJECTS = Rows(models.project, Project, "project")
 _project, _tag = models.project, models.project_tag
 _MANY = 500
-
-
-class TagFilter(msgspec.Struct, frozen=True):
-    """Keystone's four filters by tags."""
-
-    all_of: tuple[str, ...] = ()
-    any_of: tuple[str, ...] = ()
-    not_all_of: tuple[str, ...] = ()
-    none_of: tuple[str, ...] = ()
 
 
 def get(tx: Tx, project_id: str) -> Project | None:

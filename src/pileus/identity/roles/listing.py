@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from pileus.identity import models
-from pileus.identity.domain import Assignment, Project
+from pileus.identity.domain import Assignment, AssignmentFilter, Project
 from pileus.identity.projects import store as projects_store
 from pileus.identity.rest import missing
 from pileus.identity.roles import store
@@ -49,7 +49,7 @@ def answer(tx: Tx, question: Question) -> list[Entry]:
     if not question.effective:
         found = store.assignments(
             tx,
-            store.Wanted(
+            AssignmentFilter(
                 user_id=question.user_id,
                 group_id=question.group_id,
                 role_id=question.role_id,
@@ -63,7 +63,7 @@ def answer(tx: Tx, question: Question) -> list[Entry]:
         return [Entry(assignment=one, source=one) for one in found]
     sources = store.assignments(
         tx,
-        store.Wanted(
+        AssignmentFilter(
             user_id=question.user_id,
             with_groups=True,
             projects=projects,

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pileus.identity.domain import SYSTEM, ActorKind, Assignment, Role, TargetKind
+from pileus.identity.domain import SYSTEM, ActorKind, Assignment, AssignmentFilter, Role, TargetKind
 from pileus.identity.projects.routes import target_of as project_target
 from pileus.identity.rest import PREFIX, many, missing, one, target, wanted
 from pileus.identity.roles import listing
 from pileus.identity.roles.graph import Graph
 from pileus.identity.roles.schemas import ROLE, ROLE_CREATE, ROLE_NAME, ROLE_UPDATE
-from pileus.identity.roles.store import Wanted
 from pileus.identity.rows import Found
 from pileus.identity.service import Identity
 from pileus.identity.users.routes import target_of as actor_target
@@ -235,7 +234,7 @@ def list_grants(call: Call, svc: Identity) -> dict[str, Any]:
         place = svc.projects.find(tx, target_id) if target_kind == "project" else None
         roles = svc.roles.granted(
             tx,
-            Wanted(
+            AssignmentFilter(
                 user_id=actor_id if actor_kind == "user" else None,
                 group_id=actor_id if actor_kind == "group" else None,
                 projects=[place] if place is not None else None,

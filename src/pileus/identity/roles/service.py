@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pileus.identity.domain import RESOURCE_OPTIONS, SYSTEM, Assignment, Project, Role, RoleRef
+from pileus.identity.domain import RESOURCE_OPTIONS, SYSTEM, Assignment, AssignmentFilter, Project, Role, RoleRef
 from pileus.identity.generation import Generation
 from pileus.identity.projects import store as projects_store
 from pileus.identity.rest import Sent, changes, merge_options, missing, refuse_immutable
@@ -117,7 +117,7 @@ class Roles:
             raise _not_assigned(assignment)
         self._generation.advance(tx)
 
-    def granted(self, tx: Tx, wanted: store.Wanted) -> list[Role]:
+    def granted(self, tx: Tx, wanted: AssignmentFilter) -> list[Role]:
         """The roles that are assigned, as they are: nothing inherited or implied."""
         ids = {assignment.role_id for assignment in store.assignments(tx, wanted)}
         roles = self._graphs.present(tx).roles
@@ -127,20 +127,20 @@ class Roles:
 
     def on_project(self, tx: Tx, user_id: str, project: Project) -> tuple[RoleRef, ...]:
         """All roles of a user on a project: own, through groups, inherited and implied."""
-        wanted = store.Wanted(user_id=user_id, with_groups=True, projects=[project], with_inherited=True)
+        wanted = AssignmentFilter(user_id=user_id, with_groups=True, projects=[project], with_inherited=True)
         return self._effective(tx, wanted)
 
     def on_domain(self, tx: Tx, user_id: str, domain_id: str) -> tuple[RoleRef, ...]:
         """All roles of a user on a domain."""
         return self._effective(
-            tx, store.Wanted(user_id=user_id, with_groups=True, domain_id=domain_id, inherited=False)
+            tx, AssignmentFilter(user_id=user_id, with_groups=True, domain_id=domain_id, inherited=False)
         )
 
     def on_system(self, tx: Tx, user_id: str) -> tuple[RoleRef, ...]:
         """All roles of a user on the system."""
-        return self._effective(tx, store.Wanted(user_id=user_id, with_groups=True, system=True, inherited=False))
+        return self._effective(tx, AssignmentFilter(user_id=user_id, with_groups=True, system=True, inherited=False))
 
-    def _effective(self, tx: Tx, wanted: store.Wanted) -> tuple[RoleRef, ...]:
+    def _effective(self, tx: Tx, wanted: AssignmentFilter) -> tuple[RoleRef, ...]:
         held = dict.fromkeys(assignment.role_id for assignment in store.assignments(tx, wanted))
         return self._graphs.present(tx).effective(held)
 
@@ -167,7 +167,7 @@ class Roles:
 
     def _useful(self, tx: Tx, user_id: str) -> Sequence[Assignment]:
         graph = self._graphs.present(tx)
-        held = store.assignments(tx, store.Wanted(user_id=user_id, with_groups=True))
+        held = store.assignments(tx, AssignmentFilter(user_id=user_id, with_groups=True))
         return [one for one in held if graph.effective([one.role_id])]
 
 

@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from pileus.identity import models
-from pileus.identity.domain import SYSTEM, Assignment, Project, Role
+from pileus.identity.domain import SYSTEM, Assignment, AssignmentFilter, Project, Role
 from pileus.identity.rows import Rows, add_once, hold
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import Conflict
@@ -15,25 +15,6 @@ from pileus.kernel.errors import Conflict
 ROLES = Rows(models.role, Role, "role")
 _implied, _held, _membership, _project = models.implied_role, models.assignment, models.membership, models.project
 _COLUMNS = tuple(_held.c[name] for name in Assignment.__struct_fields__)
-
-
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Which assignments: all that are given must hold.
-
-    `with_groups`: of a user's, also those of the user's groups. `projects`: on these projects, or inherited by them.
-    `in_domain`: on the domain, or on a project in it.
-    """
-
-    user_id: str | None = None
-    group_id: str | None = None
-    role_id: str | None = None
-    projects: Sequence[Project] | None = None
-    domain_id: str | None = None
-    system: bool = False
-    inherited: bool | None = None
-    with_groups: bool = False
-    with_inherited: bool = False
-    in_domain: str | None = None
 
 
 def implications(tx: Tx) -> list[tuple[str, str]]:
@@ -77,7 +58,7 @@ def _exactly(assignment: Assignment) -> list[sa.ColumnElement[bool]]:
     return [_held.c[name] == value for name, value in msgspec.structs.asdict(assignment).items()]
 
 
-def assignments(tx: Tx, wanted: Wanted) -> list[Assignment]:
+def assignments(tx: Tx, wanted: AssignmentFilter) -> list[Assignment]:
     """The assignments asked for, in a stable order."""
     statement = sa.select(*_COLUMNS).where(*_conditions(wanted))
     ordered = statement.order_by(*(column for column in _COLUMNS))
@@ -88,7 +69,7 @@ def _assignment(row: sa.Row[Any]) -> Assignment:
     return Assignment(**row._mapping)
 
 
-def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+def _conditions(wanted: AssignmentFilter) -> list[sa.ColumnElement[bool]]:
     conditions: list[sa.ColumnElement[bool]] = []
     if wanted.user_id is not None:
         conditions.append(_of_user(wanted.user_id, wanted.with_groups))

@@ -1,6 +1,7 @@
 """Namespaces of metadata definitions and what they hold. Times: microseconds."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -118,3 +119,13 @@ def prefixed(details: Details, resource_type: str) -> Details:
     return replace(
         details, objects=objects, properties=[replace(one, name=prefix + one.name) for one in details.properties]
     )
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a list of namespaces is narrowed by. `visible_to`: an owner's view, or None for everything there is."""
+
+    visible_to: str | None = None
+    visibility: str | None = None
+    owner: str | None = None
+    resource_types: tuple[str, ...] = ()  # associated with any of them

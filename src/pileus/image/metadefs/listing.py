@@ -2,8 +2,7 @@
 
 from urllib.parse import urlencode
 
-from pileus.image.metadefs.domain import VISIBILITIES
-from pileus.image.metadefs.store import Filters
+from pileus.image.metadefs.domain import VISIBILITIES, Filters
 from pileus.image.settings import ImageSettings
 from pileus.kernel.auth import Actor
 from pileus.kernel.errors import BadRequest

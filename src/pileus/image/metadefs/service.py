@@ -14,6 +14,7 @@ from pileus.image.metadefs.domain import (
     Content,
     Definition,
     Details,
+    Filters,
     Loading,
     MetadefObject,
     Namespace,
@@ -21,7 +22,6 @@ from pileus.image.metadefs.domain import (
     ResourceType,
     Tag,
 )
-from pileus.image.metadefs.store import Filters
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import Clock
 from pileus.kernel.db import Tx

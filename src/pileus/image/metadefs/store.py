@@ -1,12 +1,20 @@
 """Queries on metadata definitions."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
-from pileus.image.metadefs.domain import Association, Content, MetadefObject, Namespace, Property, ResourceType, Tag
+from pileus.image.metadefs.domain import (
+    Association,
+    Content,
+    Filters,
+    MetadefObject,
+    Namespace,
+    Property,
+    ResourceType,
+    Tag,
+)
 from pileus.image.metadefs.models import (
     metadef_association,
     metadef_namespace,
@@ -25,16 +33,6 @@ _BY_NAME = _NAMESPACE.where(metadef_namespace.c.namespace == sa.bindparam("name"
 _EVERY = _NAMESPACE.order_by(metadef_namespace.c.namespace)
 _TYPES = sa.select(metadef_resource_type).order_by(metadef_resource_type.c.name)
 _TYPE_NAMES = sa.select(metadef_resource_type.c.name)
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What a list of namespaces is narrowed by. `visible_to`: an owner's view, or None for everything there is."""
-
-    visible_to: str | None = None
-    visibility: str | None = None
-    owner: str | None = None
-    resource_types: tuple[str, ...] = ()  # associated with any of them
 
 
 def find(tx: Tx, name: str) -> Namespace | None:
