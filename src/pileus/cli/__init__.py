@@ -161,6 +161,12 @@ def image_command(ctx: typer.Context) -> None:
     resolve_lazily("pileus.cli.image:app", ctx)
 
 
+@app.command("replicate", context_settings=_FORWARD)
+def replicate_command(ctx: typer.Context) -> None:
+    """Carry images between any two OpenStack image services: see `pileus replicate --help`."""
+    resolve_lazily("pileus.cli.replicate:app", ctx)
+
+
 @app.command("demo", context_settings=_FORWARD)
 def demo_command(ctx: typer.Context) -> None:
     """Boot a first server and run a command in it; write openrc and clouds.yaml."""
