@@ -148,7 +148,9 @@ def build(settings: Settings, secret: str, clock: Clock | None = None, agents: A
         scheduler=scheduler,
         agents=agents,
     )
-    compute = Compute.build(settings.compute, neighbours, sagas, clock, metadata_sync, _injection(settings.injection))
+    seal = Seal(secret, "server-create")
+    injection = _injection(settings.injection)
+    compute = Compute.build(settings.compute, neighbours, sagas, clock, metadata_sync, seal, injection)
     api = _compute_api(settings, clock, hosts, placement, image_caches, networks, compute, flavors, keypairs, quotas)
     return Cloud(
         settings, clock, db, nudges, policy, sagas, agents, identity, images, networks, placement, scheduler, hosts,

@@ -29,6 +29,7 @@ from pileus.kernel.loops import LoopCtx
 from pileus.kernel.nudge import Nudges
 from pileus.kernel.policy import Policy
 from pileus.kernel.saga import Engine, Saga, Sagas, drain, listing
+from pileus.kernel.seal import Seal
 from pileus.placement.service import Placement
 from pileus.placement.settings import PlacementSettings
 from pileus.scheduler.service import Scheduler
@@ -109,7 +110,9 @@ class World:
             agents=self.hosts,
         )
         metadata_sync = MetadataSync(lambda _tx: None)
-        self.compute = Compute.build(settings, neighbours, self.sagas, self.clock, metadata_sync, injection)
+        self.compute = Compute.build(
+            settings, neighbours, self.sagas, self.clock, metadata_sync, Seal("a secret", "server-create"), injection
+        )
         self.services = Services(self.compute)
         with db.write() as tx:
             tables.create_all(tx.connection)

@@ -12,6 +12,7 @@ from pileus.compute.settings import ComputeSettings
 from pileus.kernel.clock import Clock
 from pileus.kernel.db import Tx
 from pileus.kernel.saga import Sagas
+from pileus.kernel.seal import Seal
 from pileus.placement.service import DISK_GB, MEMORY_MB, VCPU
 
 
@@ -29,10 +30,11 @@ class Compute:
         sagas: Sagas,
         clock: Clock,
         metadata_sync: MetadataSync,
+        seal: Seal,
         injection: InjectionChoice = NO_INJECTION,
     ) -> "Compute":
         """The service with its collaborators."""
-        return cls(Servers(settings, neighbours, sagas, clock, metadata_sync, injection))
+        return cls(Servers(settings, neighbours, sagas, clock, metadata_sync, seal, injection))
 
     def observe_power(self, tx: Tx, host: str, states: Mapping[str, PowerState], complete: bool) -> None:
         """Take over the power states that a host reports. `complete`: these are all its guests."""

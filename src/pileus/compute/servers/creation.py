@@ -24,6 +24,7 @@ from pileus.kernel.auth import Actor
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, Forbidden, NotFound, OverLimit
 from pileus.kernel.ids import is_uuid, new_uuid
+from pileus.kernel.seal import Seal
 from pileus.kernel.signature import Signature
 from pileus.network.domain import PlannedNic, RequestedNic
 
@@ -318,7 +319,7 @@ def rows_of(plan: Plan, actor: Actor, now: int) -> list[dict[str, Any]]:
     return rows
 
 
-def saga_params(plan: Plan, nics: Sequence[PlannedNic]) -> dict[str, Any]:
+def saga_params(plan: Plan, nics: Sequence[PlannedNic], seal: Seal) -> dict[str, Any]:
     """What the saga of one of the plan's servers is started with. The password is there only if the guest
     gets it before it boots: by its config drive or in its disk."""
     return {
@@ -329,7 +330,7 @@ def saga_params(plan: Plan, nics: Sequence[PlannedNic]) -> dict[str, Any]:
         "host": plan.host,
         "same_hosts": plan.same_hosts,
         "different_hosts": plan.different_hosts,
-        **to_params(Secrets(plan.new.files, plan.admin_pass if plan.guest_gets_password else None)),
+        **to_params(Secrets(plan.new.files, plan.admin_pass if plan.guest_gets_password else None), seal),
         "tried": [],
         "reasons": [],
     }

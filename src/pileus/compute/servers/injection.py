@@ -12,6 +12,7 @@ from pileus.agent.api import InjectedFile, Injection, MetadataSpec
 from pileus.compute.servers.schemas import Personality
 from pileus.kernel.errors import BadRequest, OverLimit
 from pileus.kernel.quota import UNLIMITED
+from pileus.kernel.seal import Seal
 
 _STATIC = frozenset({"ipv4", "ipv6"})
 """Types of network_data.json whose addresses a guest learns from nobody."""
@@ -80,15 +81,15 @@ def injection_for(
     return None if injection == Injection() else injection
 
 
-def to_params(secrets: Secrets) -> dict[str, Any]:
-    """Secrets as a saga keeps them among its parameters."""
-    params: dict[str, Any] = msgspec.to_builtins(secrets)
-    return params
+def to_params(secrets: Secrets, seal: Seal) -> dict[str, Any]:
+    """Secrets as a saga keeps them among its parameters: sealed, as these stay in the database for days."""
+    return {"secrets": None if secrets == Secrets() else seal.close(msgspec.json.encode(secrets).decode())}
 
 
-def from_params(params: Mapping[str, Any]) -> Secrets:
+def from_params(params: Mapping[str, Any], seal: Seal) -> Secrets:
     """The secrets among a saga's parameters."""
-    return msgspec.convert(params, Secrets)
+    sealed = params["secrets"]
+    return Secrets() if sealed is None else msgspec.json.decode(seal.open(sealed), type=Secrets)
 
 
 def _network_wanted(choice: InjectionChoice, network_data: Mapping[str, Any]) -> bool:

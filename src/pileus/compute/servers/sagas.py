@@ -192,7 +192,7 @@ def unplug_ports(ctx: Ctx) -> None:
 def prepare_disks(ctx: Ctx) -> Json:
     """Tell the metadata service of the server (the config drive is made from it), and make the disks."""
     host = ctx.results["claim"]["host"]
-    secrets, config_drive = from_params(ctx.params), _server(ctx).config_drive
+    secrets, config_drive = from_params(ctx.params, _servers(ctx).seal), _server(ctx).config_drive
     metadata = _describe(ctx, host, secrets if config_drive else None)
     ctx.check()
     _put_disks(ctx, host, injection_for(_servers(ctx).injection, metadata, secrets, config_drive=config_drive))

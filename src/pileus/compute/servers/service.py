@@ -23,6 +23,7 @@ from pileus.kernel.errors import BadRequest, Conflict, NotFound, OverLimit
 from pileus.kernel.fields import UNSET, UnsetType
 from pileus.kernel.paging import Page
 from pileus.kernel.saga import Action, ActionEvent, Sagas, actions, events, find_action
+from pileus.kernel.seal import Seal
 from pileus.network.domain import PortInfo, SecurityGroup
 from pileus.placement.service import Placement
 from pileus.scheduler.service import Scheduler
@@ -73,9 +74,12 @@ class Servers:
         sagas: Sagas,
         clock: Clock,
         metadata_sync: MetadataSync,
+        seal: Seal,
         injection: InjectionChoice = NO_INJECTION,
     ) -> None:
+        """`seal`: closes what operations must not keep openly."""
         self.settings = settings
+        self.seal = seal
         self.injection = injection
         self.neighbours = neighbours
         self.sagas = sagas
@@ -180,7 +184,7 @@ class Servers:
         rows = creation.rows_of(plan, actor, now)[:count]
         store.insert(tx, rows)
         for row, nics in zip(rows, plan.nics, strict=False):
-            self._start(tx, CREATE, row["id"], actor, request_id, creation.saga_params(plan, nics))
+            self._start(tx, CREATE, row["id"], actor, request_id, creation.saga_params(plan, nics, self.seal))
         return [row["id"] for row in rows]
 
     def _reserve(self, tx: Tx, actor: Actor, plan: Plan) -> int:
