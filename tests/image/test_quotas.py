@@ -199,6 +199,20 @@ def test_staging(api_everywhere: Api, limits: Limits) -> None:
     assert api.upload(images[3], b"\1").status_code == 204, "a full staging area does not stop an upload"
 
 
+def test_what_is_staged_may_be_imported_when_the_staging_area_is_full(api: Api, limits: Limits) -> None:
+    image_id, other = api.create(), api.create()
+    octets = {"Content-Type": "application/octet-stream"}
+    assert api.call("PUT", f"/images/{image_id}/stage", body=bytes(2 * MIB), headers=octets).status_code == 204
+    limits.own = {"image_stage_total": 1}
+
+    def imported(image_id: str, **method: str) -> int:
+        return api.call("POST", f"/images/{image_id}/import", json={"method": method}).status_code
+
+    assert imported(other, name="web-download", uri="http://93.184.215.14/image") == 413
+    assert imported(image_id, name="glance-direct") == 202
+    assert used(api)["stage_total"] == 2, "it takes its place until it is imported"
+
+
 def at_once(count: int, work: Callable[[int], int]) -> list[int]:
     """What several threads answer that begin at the same moment, sorted."""
     barrier = threading.Barrier(count)

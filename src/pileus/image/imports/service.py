@@ -202,7 +202,7 @@ class Imports:
         target = source if method is Method.COPY_IMAGE else Status.IMPORTING
         if not store.begin(tx, image.id, (source,), target, task.id, ImportState(list(stores), [])):
             raise Conflict(f"Other data is coming to image {image.id} already.")
-        if target is Status.IMPORTING:
+        if source is Status.QUEUED:  # else no data is to come into the staging area that is not there
             self._quotas.check_stage(tx, image.owner)
         self._quotas.check_upload(tx, image.owner, (image.size or 0) * len(stores))
         plan = Plan(
