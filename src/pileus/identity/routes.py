@@ -4,6 +4,9 @@ from typing import Any
 
 from pileus.identity.catalog.routes import ROUTES as CATALOG
 from pileus.identity.credentials.routes import ROUTES as CREDENTIALS
+from pileus.identity.domain_config.routes import ROUTES as DOMAIN_CONFIGS
+from pileus.identity.endpoint_filter.routes import ROUTES as ENDPOINT_FILTERS
+from pileus.identity.endpoint_policy.routes import ROUTES as ENDPOINT_POLICIES
 from pileus.identity.errors import error_shape
 from pileus.identity.limits.routes import ROUTES as LIMITS
 from pileus.identity.projects.routes import ROUTES as PROJECTS
@@ -14,7 +17,18 @@ from pileus.identity.tokens.routes import ROUTES as TOKENS
 from pileus.identity.users.routes import ROUTES as USERS
 from pileus.kernel.http import Reply, Route, Service
 
-ROUTES: tuple[Route[Identity], ...] = (*TOKENS, *PROJECTS, *USERS, *ROLES, *CATALOG, *CREDENTIALS, *LIMITS)
+ROUTES: tuple[Route[Identity], ...] = (
+    *TOKENS,
+    *PROJECTS,
+    *DOMAIN_CONFIGS,
+    *USERS,
+    *ROLES,
+    *CATALOG,
+    *ENDPOINT_FILTERS,
+    *ENDPOINT_POLICIES,
+    *CREDENTIALS,
+    *LIMITS,
+)
 
 VERSION = "v3.14"
 _UPDATED = "2020-04-07T00:00:00Z"

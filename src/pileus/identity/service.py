@@ -2,6 +2,9 @@
 
 from pileus.identity.catalog.service import Catalog
 from pileus.identity.credentials.service import Credentials
+from pileus.identity.domain_config.service import DomainConfigs
+from pileus.identity.endpoint_filter.service import EndpointFilters
+from pileus.identity.endpoint_policy.service import EndpointPolicies
 from pileus.identity.generation import Generation
 from pileus.identity.limits.service import Limits
 from pileus.identity.passwords import Passwords
@@ -41,8 +44,11 @@ class Identity:
         self.projects = Projects(settings, generation)
         self.users = Users(self.projects, passwords or Passwords(settings), generation, clock)
         self.roles = Roles(generation)
-        self.catalog = Catalog(generation)
+        self.catalog = Catalog(generation, all_without_filter=settings.return_all_endpoints_if_no_filter)
+        self.endpoint_filters = EndpointFilters(generation)
         self.credentials = Credentials(settings, clock)
+        self.endpoint_policies = EndpointPolicies(self.catalog, self.credentials)
+        self.domain_configs = DomainConfigs(settings, clock, generation)
         self.limits = Limits(settings, self.catalog, self.projects, region)
         self.tokens = Tokens(settings, clock, db, policy, generation, self.users, self.roles)
 

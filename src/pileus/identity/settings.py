@@ -37,3 +37,6 @@ class IdentitySettings:
         " directly below their domain, and the domain's limits hold for each of them and for all together",
         choices=("flat", "strict_two_level"),
     )
+    return_all_endpoints_if_no_filter: bool = setting(
+        True, "whether a project that is associated with no endpoints has all of them in its catalog, or none"
+    )

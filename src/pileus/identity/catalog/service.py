@@ -2,11 +2,15 @@
 
 import re
 import threading
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from pileus.identity import models
 from pileus.identity.catalog import store
 from pileus.identity.domain import INTERFACES, CatalogService, Endpoint, Region
+from pileus.identity.endpoint_filter import store as filters
 from pileus.identity.generation import Generation
 from pileus.identity.rest import Sent, changes, missing
 from pileus.identity.rows import Found, Wanted
@@ -16,56 +20,76 @@ from pileus.kernel.ids import new_hex
 
 _PLACE = re.compile(r"[%$]\((\w+)\)s")
 _KNOWN = frozenset({"project_id", "tenant_id", "user_id"})
+_MOST_PROJECTS = 4096
+
+
+class _Snapshot(msgspec.Struct):
+    """What one generation's catalogs are made of.
+
+    `filtered`: whether any project is associated with endpoints; `chosen`: those of the projects that were asked for,
+    as far as memory is worth it.
+    """
+
+    generation: int
+    services: list[tuple[CatalogService, list[Endpoint]]]
+    filtered: bool
+    chosen: dict[str, frozenset[str]] = msgspec.field(default_factory=dict)
 
 
 class Catalog:
-    """Regions, services and endpoints, and the catalog that tokens carry."""
+    """Regions, services and endpoints, and the catalog that tokens carry.
 
-    def __init__(self, generation: Generation) -> None:
+    `all_without_filter`: whether a project that is associated with no endpoints sees all of them, or none.
+    """
+
+    def __init__(self, generation: Generation, *, all_without_filter: bool) -> None:
         self._generation = generation
+        self._all_without_filter = all_without_filter
         self._lock = threading.Lock()
-        self._known: tuple[int, list[tuple[CatalogService, list[Endpoint]]]] | None = None
+        self._known: _Snapshot | None = None
 
     def of(self, tx: Tx, user_id: str, project_id: str | None) -> list[dict[str, Any]]:
-        """The catalog as a token shows it: endpoints whose address needs a project are left out without one."""
+        """The catalog as a token shows it.
+
+        Endpoints whose address needs a project are left out without one; of a project that is associated with
+        endpoints (OS-EP-FILTER) those alone are shown, and the services that have some.
+        """
         values = {"user_id": user_id} | ({"project_id": project_id, "tenant_id": project_id} if project_id else {})
-        return [
-            {
-                "id": service.id,
-                "type": service.type,
-                "name": service.name or "",
-                "endpoints": [
-                    {
-                        "id": endpoint.id,
-                        "interface": endpoint.interface,
-                        "region_id": endpoint.region_id,
-                        "region": endpoint.region_id,
-                        "url": url,
-                    }
-                    for endpoint in endpoints
-                    if (url := _filled(endpoint.url, values)) is not None
-                ],
-            }
-            for service, endpoints in self._present(tx)
-        ]
+        present = self._present(tx)
+        chosen = self._chosen(tx, present, project_id)
+        if chosen is None:
+            return [_shown(service, endpoints, values) for service, endpoints in present.services]
+        parts = ((service, [one for one in endpoints if one.id in chosen]) for service, endpoints in present.services)
+        return [_shown(service, endpoints, values) for service, endpoints in parts if endpoints]
 
     def address(self, tx: Tx, service_type: str, region: str, interface: str) -> str | None:
         """Where a service is in a region; None if the catalog has no such endpoint, or one that needs a project."""
-        for service, endpoints in self._present(tx):
+        for service, endpoints in self._present(tx).services:
             for endpoint in endpoints if service.type == service_type else ():
                 if endpoint.region_id == region and endpoint.interface == interface:
                     return _filled(endpoint.url, {})
         return None
 
-    def _present(self, tx: Tx) -> list[tuple[CatalogService, list[Endpoint]]]:
+    def _present(self, tx: Tx) -> _Snapshot:
         generation = self._generation.value
         known = self._known
-        if known is not None and known[0] == generation:
-            return known[1]
-        found = store.enabled(tx)
+        if known is not None and known.generation == generation:
+            return known
+        found = _Snapshot(generation, store.enabled(tx), filters.any_project(tx))
         with self._lock:
-            self._known = (generation, found)
+            self._known = found
         return found
+
+    def _chosen(self, tx: Tx, present: _Snapshot, project_id: str | None) -> frozenset[str] | None:
+        """The ids of the endpoints that a project's catalog is made of; None if all are."""
+        chosen: frozenset[str] | None = frozenset()
+        if present.filtered and project_id is not None:
+            chosen = present.chosen.get(project_id)
+            if chosen is None:
+                chosen = frozenset(one.id for one in filters.endpoints_of_project(tx, project_id))
+                if len(present.chosen) < _MOST_PROJECTS:
+                    present.chosen[project_id] = chosen
+        return None if not chosen and self._all_without_filter else chosen
 
     # --- regions ---------------------------------------------------------------------------------------------
 
@@ -237,6 +261,25 @@ class Catalog:
         rest = _PLACE.sub(lambda place: "" if place[1] in _KNOWN else place[0], url)
         if "$(" in rest or "%(" in rest:
             raise BadRequest(f"Malformed endpoint URL ({url}): it may hold {', '.join(sorted(_KNOWN))} only.")
+
+
+def _shown(service: CatalogService, endpoints: Sequence[Endpoint], values: dict[str, str]) -> dict[str, Any]:
+    return {
+        "id": service.id,
+        "type": service.type,
+        "name": service.name or "",
+        "endpoints": [
+            {
+                "id": endpoint.id,
+                "interface": endpoint.interface,
+                "region_id": endpoint.region_id,
+                "region": endpoint.region_id,
+                "url": url,
+            }
+            for endpoint in endpoints
+            if (url := _filled(endpoint.url, values)) is not None
+        ],
+    }
 
 
 def _filled(url: str, values: dict[str, str]) -> str | None:

@@ -1,0 +1,1 @@
+"""OS-ENDPOINT-POLICY: which policy document is meant for which endpoints."""
