@@ -30,6 +30,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """What a token says. Times in microseconds, whole seconds. `scope_id` is empty for unscoped and system.
 
     `audit_ids`: the token's own, and that of the first token of its chain if it came from another token.
+    `identity_provider` and `protocol`: through which a federated user logged in; empty for all others.
     """
 
     user_id: str
@@ -41,6 +42,8 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     audit_ids: tuple[str, ...]
     issued_at: int
     expires_at: int
+    identity_provider: str = ""
+    protocol: str = ""
 
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
@@ -54,6 +57,8 @@ class _Packed(msgspec.Struct, array_like=True, frozen=True):
     audit_ids: tuple[bytes, ...]
     issued_at: int
     expires_at: int
+    identity_provider: str = ""
+    protocol: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -78,6 +83,8 @@ def seal(keys: KeyRepository, claims: Claims) -> str:
         tuple(base64.urlsafe_b64decode(f"{audit_id}==") for audit_id in claims.audit_ids),
         claims.issued_at // MICROSECONDS,
         claims.expires_at // MICROSECONDS,
+        claims.identity_provider,
+        claims.protocol,
     )
     text = keys.encrypt(_encoder.encode(packed), claims.issued_at // MICROSECONDS)
     return text.rstrip(b"=").decode()
@@ -106,6 +113,8 @@ def unseal(keys: KeyRepository, token: str) -> Claims | None:
         audit_ids=tuple(_audit_text(audit_id) for audit_id in packed.audit_ids),
         issued_at=packed.issued_at * MICROSECONDS,
         expires_at=packed.expires_at * MICROSECONDS,
+        identity_provider=packed.identity_provider,
+        protocol=packed.protocol,
     )
 
 
