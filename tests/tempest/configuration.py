@@ -60,9 +60,9 @@ def _basics(cloud: Cloud, scratch: Path) -> Options:
             "api_v3": True,
             "trust": False,
             "access_rules": False,
-            "domain_specific_drivers": False,
+            "domain_specific_drivers": True,
             "security_compliance": False,
-            "api_extensions": "OS-INHERIT",
+            "api_extensions": "OS-EP-FILTER,OS-ENDPOINT-POLICY,OS-INHERIT,OS-OAUTH1,OS-REVOKE",
         },
         "enforce_scope": dict.fromkeys(("nova", "neutron", "glance", "keystone"), True),
         "service_available": {

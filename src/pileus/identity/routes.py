@@ -9,6 +9,7 @@ from pileus.identity.endpoint_filter.routes import ROUTES as ENDPOINT_FILTERS
 from pileus.identity.endpoint_policy.routes import ROUTES as ENDPOINT_POLICIES
 from pileus.identity.errors import error_shape
 from pileus.identity.limits.routes import ROUTES as LIMITS
+from pileus.identity.oauth1.routes import ROUTES as OAUTH1
 from pileus.identity.projects.routes import ROUTES as PROJECTS
 from pileus.identity.rest import PREFIX
 from pileus.identity.roles.routes import ROUTES as ROLES
@@ -28,6 +29,7 @@ ROUTES: tuple[Route[Identity], ...] = (
     *ENDPOINT_POLICIES,
     *CREDENTIALS,
     *LIMITS,
+    *OAUTH1,
 )
 
 VERSION = "v3.14"

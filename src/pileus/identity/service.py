@@ -7,6 +7,7 @@ from pileus.identity.endpoint_filter.service import EndpointFilters
 from pileus.identity.endpoint_policy.service import EndpointPolicies
 from pileus.identity.generation import Generation
 from pileus.identity.limits.service import Limits
+from pileus.identity.oauth1.service import OAuth1
 from pileus.identity.passwords import Passwords
 from pileus.identity.projects.service import Projects
 from pileus.identity.roles.service import Roles
@@ -49,6 +50,7 @@ class Identity:
         self.credentials = Credentials(settings, clock)
         self.endpoint_policies = EndpointPolicies(self.catalog, self.credentials)
         self.domain_configs = DomainConfigs(settings, clock, generation)
+        self.oauth1 = OAuth1(settings, clock, generation, self.projects, self.roles)
         self.limits = Limits(settings, self.catalog, self.projects, region)
         self.tokens = Tokens(settings, clock, db, policy, generation, self.users, self.roles)
 

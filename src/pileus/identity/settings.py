@@ -37,6 +37,12 @@ class IdentitySettings:
         " directly below their domain, and the domain's limits hold for each of them and for all together",
         choices=("flat", "strict_two_level"),
     )
+    oauth1_request_token_duration: int = setting(
+        28800, "how long users have to authorise what a consumer asks for. 0: for ever", unit="seconds", minimum=0
+    )
+    oauth1_access_token_duration: int = setting(
+        86400, "how long a consumer may act for a user then. 0: until it is taken back", unit="seconds", minimum=0
+    )
     return_all_endpoints_if_no_filter: bool = setting(
         True, "whether a project that is associated with no endpoints has all of them in its catalog, or none"
     )
