@@ -205,7 +205,9 @@ def test_imported_bcrypt_hash_is_accepted_and_renewed(cloud: Cloud) -> None:
     user = cloud.make("user", name="imported")
     old = bcrypt.hashpw(b"from keystone", bcrypt.gensalt(4)).decode()
     with cloud.db.write() as tx:
-        users_store.set_password(tx, user["id"], old, cloud.clock.now())
+        users_store.set_password(
+            tx, user["id"], old, cloud.clock.now(), expires_at=None, self_service=False, remembered=1
+        )
     token = cloud.token(**{"id": user["id"], "password": "from keystone"})
     with cloud.db.read() as tx:
         stored = users_store.password_of(tx, user["id"])

@@ -66,7 +66,7 @@ def test_own_password_change(cloud: Cloud) -> None:
     cloud.login(status=401, id=user["id"], password="old")
     cloud.ok("PATCH", f"/users/{user['id']}", {"user": {"options": {"lock_password": True}}})
     locked = {"user": {"password": "newer", "original_password": "new"}}
-    assert cloud.call("POST", path, locked).status_code == 403
+    assert cloud.call("POST", path, locked).status_code == 400
 
 
 def test_groups_and_members(any_cloud: Cloud) -> None:

@@ -28,6 +28,7 @@ NAMES: Mapping[str, str] = {
     "block-storage": "cinder",
     "object-store": "swift",
 }
+_ADMIN_OPTIONS = {"ignore_change_password_upon_first_use": True}  # the cloud's own programs log in with it
 _SYSTEM_ACTOR = Actor(user_id="bootstrap")
 
 
@@ -63,8 +64,8 @@ def bootstrap(
     projects = {name: _project(tx, identity, name) for name in (ADMIN, SERVICE)}
     admin = users_store.USERS.named(tx, ADMIN, domain_id=DEFAULT_DOMAIN)
     if admin is None:
-        sent = Sent({"name": ADMIN, "password": admin_password}, {})
-        admin = identity.users.create(tx, DEFAULT_DOMAIN, sent, identity.users.hashed(sent))
+        sent = Sent({"name": ADMIN, "password": admin_password, "options": _ADMIN_OPTIONS}, {})
+        admin = identity.users.create(tx, DEFAULT_DOMAIN, sent, identity.users.hashed(sent, checked=False))
     for kind, target_id in (("project", projects[ADMIN]), ("system", SYSTEM)):
         assignment = Assignment(
             actor_kind="user",

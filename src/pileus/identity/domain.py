@@ -9,6 +9,9 @@ DEFAULT_DOMAIN = "default"
 SYSTEM = "system"
 """The target id of assignments on the system."""
 
+Comparator = Literal["lt", "lte", "eq", "neq", "gte", "gt"]
+COMPARATORS: Mapping[str, Comparator] = {"lt": "lt", "lte": "lte", "eq": "eq", "neq": "neq", "gte": "gte", "gt": "gt"}
+"""How filters compare instants."""
 ActorKind = Literal["user", "group"]
 TargetKind = Literal["project", "domain", "system"]
 INTERFACES = ("public", "internal", "admin")
@@ -68,6 +71,7 @@ class User(Thing, frozen=True, kw_only=True):
     options: Mapping[str, Any] = {}
     epoch: int = 0
     password_expires_at: int | None = None
+    last_active_at: int | None = None
 
 
 class Group(Thing, frozen=True, kw_only=True):

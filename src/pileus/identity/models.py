@@ -52,16 +52,31 @@ user = sa.Table(
     sa.Column("options", Json(Attributes), nullable=False),
     sa.Column("extra", Json(Attributes), nullable=False),
     sa.Column("epoch", sa.Integer, nullable=False, default=0),
+    sa.Column("password_expires_at", Timestamp, index=True),  # NULL: never
+    # The first login of the last day with one, as far as inactivity matters; NULL: the user cannot become inactive.
+    sa.Column("last_active_at", Timestamp),
     sa.UniqueConstraint("domain_id", "name"),
 )
 
+# The newest of a user is the password in force; the others are there so that it is not chosen again.
 password = sa.Table(
     "identity_password",
     metadata,
     sa.Column("user_id", Uuid(), sa.ForeignKey("identity_user.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("created_at", Timestamp, primary_key=True, autoincrement=False),
     sa.Column("hash", Name(255), nullable=False),
-    sa.Column("expires_at", Timestamp),
+    # Chosen by the user, who may have to keep it for some time; an administrator's can be changed at once.
+    sa.Column("self_service", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+# Wrong passwords in a row. `account` is a user's id; or, for names that nobody has, "?" and a few bits of the name's
+# digest, so that both cost the same work and the table stays bounded.
+failed_login = sa.Table(
+    "identity_failed_login",
+    metadata,
+    sa.Column("account", Name(64), primary_key=True),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("failed_at", Timestamp, nullable=False),  # of the last that counted: those of a locked account do not
 )
 
 group = sa.Table(

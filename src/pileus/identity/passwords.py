@@ -1,4 +1,4 @@
-"""Password hashes: argon2id, and bcrypt as it comes with users imported from Keystone.
+"""Password hashes: argon2id; those of users imported from Keystone are verified too (see `hashes`).
 
 Parameters are OWASP's minimum for argon2id (Password Storage Cheat Sheet: 19 MiB, two passes, one lane), about 20 ms on
 one core; `[identity] argon2_*` sets others, and hashes made with old ones are renewed at the next login.
@@ -8,13 +8,11 @@ import base64
 import os
 
 import argon2
-import bcrypt
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from pileus.identity import hashes
 from pileus.identity.settings import IdentitySettings
-
-_BCRYPT = ("$2a$", "$2b$", "$2y$")
-_BCRYPT_BYTES = 72  # bcrypt looks at no more, and Keystone cut there
+from pileus.kernel.errors import BadRequest
 
 
 class Passwords:
@@ -31,6 +29,11 @@ class Passwords:
             f"${_random_base64(16)}${_random_base64(32)}"
         )
 
+    def refuse_long(self, password: str) -> None:
+        """BadRequest if the password is longer than a new one may be."""
+        if len(password) > self.max_length:
+            raise BadRequest(f"A password has at most {self.max_length} characters.")
+
     def hash(self, password: str) -> str:
         """The hash to store."""
         return self._hasher.hash(password)
@@ -40,16 +43,16 @@ class Passwords:
 
         Without a stored hash (an unknown user, or one who has no password) it costs the same time and is False.
         """
-        if stored is not None and stored.startswith(_BCRYPT):
-            return bcrypt.checkpw(password.encode()[:_BCRYPT_BYTES], stored.encode())
         try:
+            if stored is not None and hashes.is_foreign(stored):
+                return hashes.verify(stored, password)
             return self._hasher.verify(stored or self._nobody, password) and stored is not None
-        except (VerificationError, InvalidHashError):
+        except (VerificationError, InvalidHashError, hashes.UnknownHashError):
             return False
 
     def is_outdated(self, stored: str) -> bool:
         """Whether the hash is of another kind or cost than new ones."""
-        return stored.startswith(_BCRYPT) or self._hasher.check_needs_rehash(stored)
+        return hashes.is_foreign(stored) or self._hasher.check_needs_rehash(stored)
 
 
 def _random_base64(size: int) -> str:

@@ -13,6 +13,8 @@ from pileus.identity.projects.service import Projects
 from pileus.identity.roles.service import Roles
 from pileus.identity.settings import IdentitySettings
 from pileus.identity.tokens.service import Tokens
+from pileus.identity.users.compliance import Compliance
+from pileus.identity.users.login import Logins
 from pileus.identity.users.service import Users
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import Clock
@@ -43,7 +45,10 @@ class Identity:
     ) -> None:
         self.max_limit = settings.max_limit
         self.projects = Projects(settings, generation)
-        self.users = Users(self.projects, passwords or Passwords(settings), generation, clock)
+        passwords = passwords or Passwords(settings)
+        compliance = Compliance(settings.security_compliance)
+        self.users = Users(self.projects, passwords, compliance, generation, clock)
+        self.logins = Logins(db, self.users, passwords, compliance, generation, clock)
         self.roles = Roles(generation)
         self.catalog = Catalog(generation, all_without_filter=settings.return_all_endpoints_if_no_filter)
         self.endpoint_filters = EndpointFilters(generation)
@@ -52,7 +57,7 @@ class Identity:
         self.domain_configs = DomainConfigs(settings, clock, generation)
         self.oauth1 = OAuth1(settings, clock, generation, self.projects, self.roles)
         self.limits = Limits(settings, self.catalog, self.projects, region)
-        self.tokens = Tokens(settings, clock, db, policy, generation, self.users, self.roles)
+        self.tokens = Tokens(settings, clock, db, policy, generation, self.users, self.logins, self.roles)
 
     def authenticate(self, token: str) -> Actor:
         """The caller that a token stands for. Unauthorized if it is malformed, has ended or is revoked."""

@@ -1,9 +1,58 @@
 """Settings of identity."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pileus.kernel.config import setting
+
+
+@dataclass(frozen=True)
+class SecurityComplianceSettings:
+    """`[identity.security_compliance]`: rules about passwords and accounts, under Keystone's names.
+
+    All are off at first. Single users are exempted by their options (`ignore_password_expiry` and so on).
+    """
+
+    password_regex: str = setting("", "what a new password must match from its beginning on. Empty: anything does")
+    password_regex_description: str = setting(
+        "", "that expression in words, for those whose password it refuses. Empty: they are shown the expression"
+    )
+    password_expires_days: int = setting(
+        0, "how long a password that is set from now on may be used. 0: for ever", unit="days", minimum=0
+    )
+    unique_last_password_count: int = setting(
+        0,
+        "a password that users choose for themselves differs from so many before it, the present one included."
+        " Administrators may set any. 0: it may be any",
+        minimum=0,
+        maximum=100,
+    )
+    minimum_password_age: int = setting(
+        0,
+        "how long users keep a password that they chose before they may choose another. It must be less than"
+        " password_expires_days",
+        unit="days",
+        minimum=0,
+    )
+    lockout_failure_attempts: int = setting(
+        0, "after so many wrong passwords in a row an account is locked. 0: never", minimum=0
+    )
+    lockout_duration: int = setting(
+        1800,
+        "how long it is locked. 0: until an administrator sets the user's `enabled` to true",
+        unit="seconds",
+        minimum=0,
+    )
+    disable_user_account_days_inactive: int = setting(
+        0,
+        "whoever has not logged in with a password for so long is disabled, until an administrator enables the user."
+        " 0: never",
+        unit="days",
+        minimum=0,
+    )
+    change_password_upon_first_use: bool = setting(
+        False, "a password that an administrator has set only serves to choose another one"
+    )
 
 
 @dataclass(frozen=True)
@@ -46,3 +95,4 @@ class IdentitySettings:
     return_all_endpoints_if_no_filter: bool = setting(
         True, "whether a project that is associated with no endpoints has all of them in its catalog, or none"
     )
+    security_compliance: SecurityComplianceSettings = field(default_factory=SecurityComplianceSettings)

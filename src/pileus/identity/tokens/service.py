@@ -14,6 +14,7 @@ from pileus.identity.roles.service import Roles
 from pileus.identity.settings import IdentitySettings
 from pileus.identity.tokens import store
 from pileus.identity.tokens.verified import Cache, Verified, actor_of
+from pileus.identity.users.login import Logins
 from pileus.identity.users.service import Users
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import MICROSECONDS, Clock
@@ -46,6 +47,7 @@ class Tokens:
         policy: Policy,
         generation: Generation,
         users: Users,
+        logins: Logins,
         roles: Roles,
     ) -> None:
         self._lifetime = settings.token_lifetime * MICROSECONDS
@@ -54,6 +56,7 @@ class Tokens:
         self._policy = policy
         self._generation = generation
         self._users = users
+        self._logins = logins
         self._roles = roles
         self._keys = KeyRepository(settings.token_keys)
         self._cache = Cache(settings.cached_tokens)
@@ -186,18 +189,11 @@ class Tokens:
             raise BadRequest("Expecting to find password in identity.")
         who = given_password.user
         user_id, name, domain = given(who.id), given(who.name), given(who.domain)
-        with self._db.read() as tx:
-            if user_id:
-                account = self._users.account(tx, user_id)
-            elif name is not None and domain is not None:
-                account = self._users.account_by_name(tx, name, self._domain_id(tx, domain) or "")
-            else:
-                raise BadRequest("Expecting to find the user's id, or its name and domain.")
-        user = self._users.verify(account, who.password)
-        renewed = self._users.renewed(account, who.password)
-        if renewed is not None:
-            self._db.transact(lambda tx: self._users.renew(tx, account, renewed))
-        return user
+        if user_id:
+            return self._logins.by_id(user_id, who.password)
+        if name is None or domain is None:
+            raise BadRequest("Expecting to find the user's id, or its name and domain.")
+        return self._logins.by_name(name, given(domain.id), given(domain.name), who.password)
 
     def _by_token(self, given_token: Any) -> Verified:
         if given_token is UNSET:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pileus.identity.domain import Group, User
+from pileus.identity.domain import COMPARATORS, Comparator, Group, User
 from pileus.identity.projects.routes import show as show_project
 from pileus.identity.rest import many, missing, one, permitted, target, wanted, within_own_domain
 from pileus.identity.service import Identity
@@ -17,7 +17,9 @@ from pileus.identity.users.schemas import (
     USER_UPDATE,
     USER_WITH_PROJECT,
 )
+from pileus.kernel.clock import parse_iso
 from pileus.kernel.db import Tx
+from pileus.kernel.errors import BadRequest
 from pileus.kernel.http import Call, Route
 from pileus.kernel.policy import PUBLIC
 
@@ -42,12 +44,28 @@ def target_of(user: User | None, group: Group | None = None) -> Mapping[str, Any
     }
 
 
+def _expiring(call: Call) -> list[tuple[Comparator, int]]:
+    """The filter `password_expires_at=lt:2026-11-21T10:00:00Z`; without a comparator it is eq."""
+    found = []
+    for text in call.query.all("password_expires_at"):
+        comparator, colon, moment = text.partition(":")
+        if not colon or comparator[:1].isdigit():
+            comparator, moment = "eq", text
+        if comparator not in COMPARATORS:
+            raise BadRequest(f"The operator {comparator} is not one of: {', '.join(COMPARATORS)}.")
+        try:
+            found.append((COMPARATORS[comparator], parse_iso(moment)))
+        except ValueError as err:
+            raise BadRequest(f"password_expires_at: '{moment}' is no timestamp like 2026-11-21T10:00:00Z.") from err
+    return found
+
+
 def list_users(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /users"""
     call.authorize(target(domain_id=call.actor.domain_id))
     want = within_own_domain(wanted(call, svc.max_limit, _FILTERS, ("enabled",)), call.actor)
     with call.read() as tx:
-        found = svc.users.page(tx, want)
+        found = svc.users.page(tx, want, _expiring(call))
     return many(call, "users", found, lambda user: show(call, user))
 
 
@@ -88,11 +106,7 @@ def delete_user(call: Call, svc: Identity) -> None:
 
 def change_password(call: Call, svc: Identity) -> None:
     """POST /users/{user_id}/password: whoever knows the present password needs no token"""
-    user_id = call.params["user_id"]
-    with call.read() as tx:
-        account = svc.users.account(tx, user_id)
-    hashed = svc.users.changed_hash(account, call.body.original_password, call.body.password)
-    call.transact(lambda tx: svc.users.change_password(tx, user_id, account, hashed))
+    svc.logins.change_password(call.params["user_id"], call.body.original_password, call.body.password)
 
 
 def list_user_groups(call: Call, svc: Identity) -> dict[str, Any]:
@@ -154,7 +168,8 @@ def list_members(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /groups/{group_id}/users"""
     with call.read() as tx:
         group = _group(call, svc, tx)
-        found = svc.users.members(tx, group, wanted(call, svc.max_limit, {"name": "name"}, ("enabled",)))
+        want = wanted(call, svc.max_limit, {"name": "name"}, ("enabled",))
+        found = svc.users.members(tx, group, want, _expiring(call))
     return many(call, "users", found, lambda user: show(call, user))
 
 

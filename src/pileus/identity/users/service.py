@@ -1,25 +1,25 @@
 """The rules of users, passwords, groups and memberships."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
 
-from pileus.identity.domain import USER_OPTIONS, Group, User
+from pileus.identity.domain import USER_OPTIONS, Comparator, Group, User
 from pileus.identity.generation import Generation
 from pileus.identity.passwords import Passwords
 from pileus.identity.projects.service import Projects
 from pileus.identity.rest import Sent, changes, merge_options, missing
 from pileus.identity.rows import Found, Wanted
 from pileus.identity.users import store
+from pileus.identity.users.compliance import Compliance
 from pileus.kernel.clock import Clock
 from pileus.kernel.db import Tx
-from pileus.kernel.errors import BadRequest, Conflict, Forbidden, Unauthorized
+from pileus.kernel.errors import BadRequest
 from pileus.kernel.ids import new_hex
 
-
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """What logging in looks at: None where there is no such user, or no password. Never to be logged."""
-
-    user: User | None
-    hash: str | None
+Expiring = Sequence[tuple[Comparator, int]]
+"""When a user's password expires, compared with instants: all must hold."""
 
 
 class Users:
@@ -29,29 +29,53 @@ class Users:
     hash, made with `hashed`.
     """
 
-    def __init__(self, projects: Projects, passwords: Passwords, generation: Generation, clock: Clock) -> None:
+    def __init__(
+        self,
+        projects: Projects,
+        passwords: Passwords,
+        compliance: Compliance,
+        generation: Generation,
+        clock: Clock,
+    ) -> None:
         self._projects = projects
         self._passwords = passwords
+        self._compliance = compliance
         self._generation = generation
         self._clock = clock
 
-    def hashed(self, sent: Sent) -> str | None:
-        """The hash of the password in a body, if there is one. BadRequest if it is too long."""
+    def hashed(self, sent: Sent, *, checked: bool = True) -> str | None:
+        """The hash of the password in a body, if there is one. BadRequest if it is too long or too weak."""
         password = sent.get("password")
-        return None if password is None else self._hash(password)
-
-    def _hash(self, password: str) -> str:
-        if len(password) > self._passwords.max_length:
-            raise BadRequest(f"A password has at most {self._passwords.max_length} characters.")
+        if password is None:
+            return None
+        self._passwords.refuse_long(password)
+        if checked:
+            self._compliance.require_strong(password)
         return self._passwords.hash(password)
 
     def find(self, tx: Tx, user_id: str) -> User | None:
-        """A user."""
-        return store.USERS.get(tx, user_id)
+        """A user; not enabled if it has been inactive for too long."""
+        user = store.USERS.get(tx, user_id)
+        return None if user is None else self.seen(user)
 
-    def page(self, tx: Tx, wanted: Wanted) -> Found[User]:
+    def seen(self, user: User) -> User:
+        """A user as it was stored, as all others see it: not enabled if it has been inactive for too long."""
+        return self._compliance.seen(user, user.enabled, self._clock.now())
+
+    def page(self, tx: Tx, wanted: Wanted, expiring: Expiring = ()) -> Found[User]:
         """A page of users."""
-        return store.USERS.page(tx, wanted)
+        return self._page(tx, wanted, expiring)
+
+    def _page(self, tx: Tx, wanted: Wanted, expiring: Expiring, *conditions: Any) -> Found[User]:
+        equal = dict(wanted.equal)
+        enabled = equal.pop("enabled", None)
+        if enabled is not None:
+            since = self._compliance.active_since(self._clock.now()) if self._compliance.idle_limit else None
+            active = store.is_enabled(since)
+            conditions = (*conditions, active if enabled else ~active)
+        conditions = (*conditions, *(store.expires(comparator, instant) for comparator, instant in expiring))
+        found = store.USERS.page(tx, msgspec.structs.replace(wanted, equal=equal), *conditions)
+        return Found([self.seen(user) for user in found.things], found.more)
 
     def create(self, tx: Tx, domain_id: str, sent: Sent, hashed: str | None) -> User:
         """Create a user. Conflict if its domain has one of that name, NotFound if there is no such domain."""
@@ -66,13 +90,30 @@ class Users:
             extra=sent.extra,
         )
         self._check_default_project(tx, user.default_project_id)
-        store.USERS.insert(tx, user)
+        active_at = self._compliance.activity(user, self._clock.now())
+        store.USERS.insert(tx, msgspec.structs.replace(user, last_active_at=active_at))
         if hashed is not None:
-            store.set_password(tx, user.id, hashed, self._clock.now())
+            self._set_password(tx, user, hashed)
         return self._read(tx, user.id)
 
+    def _set_password(self, tx: Tx, user: User, hashed: str | None) -> None:
+        """Set the password as an administrator."""
+        now = self._clock.now()
+        store.set_password(
+            tx,
+            user.id,
+            hashed,
+            now,
+            expires_at=self._compliance.expiry(user, now, self_service=False),
+            self_service=False,
+            remembered=self._compliance.remembered,
+        )
+
     def update(self, tx: Tx, user: User, sent: Sent, hashed: str | None) -> User:
-        """Change a user. A new password, or being disabled, voids the user's tokens."""
+        """Change a user. A new password, or being disabled, voids the user's tokens.
+
+        To enable a user also ends what an inactivity or wrong passwords did to it.
+        """
         if sent.known.get("domain_id", user.domain_id) != user.domain_id:
             raise BadRequest("Cannot change the domain of a user.")
         if "default_project_id" in sent.known and sent.known["default_project_id"] != user.default_project_id:
@@ -80,9 +121,14 @@ class Users:
         values = changes(user, sent, ("name", "enabled", "default_project_id"))
         if "options" in sent.known:
             values["options"] = merge_options(user.options, sent.known["options"], USER_OPTIONS)
+        changed = msgspec.structs.replace(user, options=values.get("options", user.options))
+        if sent.get("enabled", False):
+            store.forget_failures(tx, user.id)
+        if sent.get("enabled", False) or changed.options != user.options:
+            values["last_active_at"] = self._compliance.activity(changed, self._clock.now())
         store.change_user(tx, user.id, values)
         if "password" in sent.known:
-            store.set_password(tx, user.id, hashed, self._clock.now())
+            self._set_password(tx, changed, hashed)
         if user.enabled and not sent.get("enabled", True):
             store.revoke(tx, user.id)
         self._generation.advance(tx)
@@ -94,7 +140,7 @@ class Users:
             raise BadRequest("A user's default project must not be a domain.")
 
     def _read(self, tx: Tx, user_id: str) -> User:
-        user = store.USERS.get(tx, user_id)
+        user = self.find(tx, user_id)
         if user is None:
             raise missing("user", user_id)
         return user
@@ -102,57 +148,6 @@ class Users:
     def delete(self, tx: Tx, user: User) -> None:
         """Delete a user with everything that it holds."""
         store.delete_user(tx, user.id)
-        self._generation.advance(tx)
-
-    # --- passwords -------------------------------------------------------------------------------------------
-
-    def account(self, tx: Tx, user_id: str) -> Account:
-        """A user and the password's hash, to be verified outside the transaction."""
-        user = store.USERS.get(tx, user_id)
-        return self._account(tx, user)
-
-    def account_by_name(self, tx: Tx, name: str, domain_id: str) -> Account:
-        """The same by name. Costs the same queries for a user that does not exist."""
-        return self._account(tx, store.USERS.named(tx, name, domain_id=domain_id))
-
-    @staticmethod
-    def _account(tx: Tx, user: User | None) -> Account:
-        stored = store.password_of(tx, user.id if user else "")
-        return Account(user=user, hash=stored.hash if stored else None)
-
-    def verify(self, account: Account, password: str) -> User:
-        """The user, if the password is right and the user may log in.
-
-        Unauthorized otherwise, always after the same time: an unknown user, one without a password, a wrong password
-        and a disabled user cannot be told apart.
-        """
-        right = self._passwords.verify(account.hash, password)
-        if not right or account.user is None or not account.user.enabled:
-            raise Unauthorized("The request you have made requires authentication.")
-        return account.user
-
-    def renewed(self, account: Account, password: str) -> str | None:
-        """A hash of today's kind and cost for a password that was verified, if the stored one is of another."""
-        return self._hash(password) if account.hash and self._passwords.is_outdated(account.hash) else None
-
-    def renew(self, tx: Tx, account: Account, hashed: str) -> None:
-        """Store the renewed hash; tokens stay valid."""
-        if account.user is not None and account.hash is not None:
-            store.renew_hash(tx, account.user.id, account.hash, hashed)
-
-    def changed_hash(self, account: Account, original: str, new: str) -> str:
-        """The hash of a user's new password, if `original` is the present one and the user may change it."""
-        user = self.verify(account, original)
-        if user.options.get("lock_password"):
-            raise Forbidden("This user's password can only be changed by an administrator.")
-        return self._hash(new)
-
-    def change_password(self, tx: Tx, user_id: str, account: Account, hashed: str) -> None:
-        """Store a new hash, if the password is still the one that was verified, and void the user's tokens."""
-        stored = store.password_of(tx, user_id)
-        if stored is None or stored.hash != account.hash:
-            raise Conflict("The password was changed by somebody else just now.")
-        store.set_password(tx, user_id, hashed, self._clock.now())
         self._generation.advance(tx)
 
     # --- groups ----------------------------------------------------------------------------------------------
@@ -206,9 +201,9 @@ class Users:
             raise missing("user in group", f"{user.id} in {group.id}")
         self._generation.advance(tx)
 
-    def members(self, tx: Tx, group: Group, wanted: Wanted) -> Found[User]:
+    def members(self, tx: Tx, group: Group, wanted: Wanted, expiring: Expiring = ()) -> Found[User]:
         """A page of a group's users."""
-        return store.members(tx, group.id, wanted)
+        return self._page(tx, wanted, expiring, store.in_group(group.id))
 
     def groups_of(self, tx: Tx, user: User, wanted: Wanted) -> Found[Group]:
         """A page of a user's groups."""

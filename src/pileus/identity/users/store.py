@@ -1,49 +1,110 @@
 """Every query about users, their passwords, groups and memberships."""
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
 from pileus.identity import models
-from pileus.identity.domain import Group, User
+from pileus.identity.domain import Comparator, Group, User
 from pileus.identity.rows import Found, Rows, Wanted, add_once
-from pileus.kernel.db import Tx
+from pileus.identity.users.compliance import Failures, StoredPassword
+from pileus.kernel.db import Row, Tx
 
 USERS = Rows(models.user, User, "user")
 GROUPS = Rows(models.group, Group, "group")
 _user, _group, _password, _membership = models.user, models.group, models.password, models.membership
+_failed = models.failed_login
+_COMPARE: Mapping[Comparator, Callable[[Any, Any], sa.ColumnElement[bool]]] = {
+    "lt": operator.lt,
+    "lte": operator.le,
+    "eq": operator.eq,
+    "neq": operator.ne,
+    "gte": operator.ge,
+    "gt": operator.gt,
+}
 
 
-class StoredPassword(msgspec.Struct, frozen=True):
-    """A password as it is stored."""
-
-    hash: str
-    created_at: int
-    expires_at: int | None
-
-
-_PASSWORD_OF = (
-    sa.select(_password.c.hash, _password.c.created_at, _password.c.expires_at)
+_PASSWORDS_OF = (
+    sa.select(_password.c.hash, _password.c.created_at, _password.c.self_service)
     .where(_password.c.user_id == sa.bindparam("of_user"))
     .order_by(_password.c.created_at.desc())
-    .limit(1)
+    .limit(sa.bindparam("most", type_=sa.Integer))
 )
+_FAILURES_OF = sa.select(_failed.c.failures, _failed.c.failed_at).where(_failed.c.account == sa.bindparam("of_account"))
+
+
+def _stored(row: Row) -> StoredPassword:
+    return StoredPassword(row.hash, row.created_at, row.self_service)
+
+
+def passwords_of(tx: Tx, user_id: str, most: int) -> list[StoredPassword]:
+    """The user's passwords, the one in force first."""
+    return [_stored(row) for row in tx.all(_PASSWORDS_OF, {"of_user": user_id, "most": most})]
 
 
 def password_of(tx: Tx, user_id: str) -> StoredPassword | None:
     """The password in force."""
-    row = tx.one(_PASSWORD_OF, {"of_user": user_id})
-    return None if row is None else StoredPassword(row.hash, row.created_at, row.expires_at)
+    row = tx.one(_PASSWORDS_OF, {"of_user": user_id, "most": 1})
+    return None if row is None else _stored(row)
 
 
-def set_password(tx: Tx, user_id: str, hashed: str | None, now: int) -> None:
-    """Replace the password (None: the user has none and cannot log in with one) and void all tokens of the user."""
-    tx.execute(sa.delete(_password).where(_password.c.user_id == user_id))
+def set_password(
+    tx: Tx, user_id: str, hashed: str | None, now: int, *, expires_at: int | None, self_service: bool, remembered: int
+) -> None:
+    """Replace the password (None: the user has none and cannot log in with one) and void all tokens of the user.
+
+    `remembered`: so many passwords are kept, the new one included; without a new one, none is.
+    """
+    kept = passwords_of(tx, user_id, remembered - 1) if hashed is not None and remembered > 1 else []
+    mine = _password.c.user_id == user_id
+    tx.execute(sa.delete(_password).where(mine, _password.c.created_at.not_in([one.created_at for one in kept])))
     if hashed is not None:
-        tx.execute(sa.insert(_password).values(user_id=user_id, created_at=now, hash=hashed, expires_at=None))
-    revoke(tx, user_id)
+        at = max(now, kept[0].created_at + 1) if kept else now
+        new = {"user_id": user_id, "created_at": at, "hash": hashed, "self_service": self_service}
+        tx.execute(sa.insert(_password).values(**new))
+    expiry = expires_at if hashed is not None else None
+    changed = {"password_expires_at": expiry, "epoch": _user.c.epoch + 1}
+    tx.execute(sa.update(_user).where(_user.c.id == user_id).values(**changed))
+
+
+def failures_of(tx: Tx, account: str) -> Failures | None:
+    """The wrong passwords in a row for an account."""
+    row = tx.one(_FAILURES_OF, {"of_account": account})
+    return None if row is None else Failures(row.failures, row.failed_at)
+
+
+def held_failures_of(tx: Tx, account: str) -> Failures | None:
+    """The same, and nobody else changes the row until the transaction ends."""
+    row = tx.one(_FAILURES_OF.with_for_update(), {"of_account": account})
+    return None if row is None else Failures(row.failures, row.failed_at)
+
+
+def set_failures(tx: Tx, account: str, failures: Failures) -> bool:
+    """Store them; False if somebody else stored the account's first ones at the same moment.
+
+    The row is always written anew, so that the first failure takes the same statements as any other.
+    """
+    tx.execute(sa.delete(_failed).where(_failed.c.account == account))
+    return add_once(tx, _failed, account=account, failures=failures.count, failed_at=failures.failed_at)
+
+
+def forget_failures(tx: Tx, account: str) -> None:
+    """The account begins without wrong passwords again."""
+    tx.execute(sa.delete(_failed).where(_failed.c.account == account))
+
+
+def is_enabled(active_since: int | None) -> sa.ColumnElement[bool]:
+    """The condition that a user is enabled, and has been active since then."""
+    if active_since is None:
+        return _user.c.enabled
+    return sa.and_(_user.c.enabled, sa.or_(_user.c.last_active_at.is_(None), _user.c.last_active_at >= active_since))
+
+
+def expires(comparator: Comparator, instant: int) -> sa.ColumnElement[bool]:
+    """The condition that a user's password expires before, at or after an instant."""
+    return _COMPARE[comparator](_user.c.password_expires_at, instant)
 
 
 def renew_hash(tx: Tx, user_id: str, old: str, new: str) -> None:
@@ -64,6 +125,7 @@ def change_user(tx: Tx, user_id: str, values: Mapping[str, Any]) -> None:
 def delete_user(tx: Tx, user_id: str) -> None:
     """Delete a user with everything that it holds."""
     USERS.delete(tx, user_id)  # first: it waits for who is granting the user a role, and then finds that too
+    forget_failures(tx, user_id)
     assignment, credential = models.assignment, models.credential
     tx.execute(sa.delete(assignment).where(assignment.c.actor_kind == "user", assignment.c.actor_id == user_id))
     tx.execute(sa.delete(credential).where(credential.c.user_id == user_id))
@@ -93,11 +155,9 @@ def remove_member(tx: Tx, group_id: str, user_id: str) -> bool:
     return tx.changed(sa.delete(_membership).where(here)) > 0
 
 
-def members(tx: Tx, group_id: str, wanted: Wanted) -> Found[User]:
-    """A page of the users in a group."""
-    return USERS.page(
-        tx, wanted, _user.c.id.in_(sa.select(_membership.c.user_id).where(_membership.c.group_id == group_id))
-    )
+def in_group(group_id: str) -> sa.ColumnElement[bool]:
+    """The condition that a user is in a group."""
+    return _user.c.id.in_(sa.select(_membership.c.user_id).where(_membership.c.group_id == group_id))
 
 
 def groups_of(tx: Tx, user_id: str, wanted: Wanted) -> Found[Group]:
