@@ -119,6 +119,69 @@ def test_project_tree(any_cloud: Cloud) -> None:
     cloud.ok("DELETE", path)
 
 
+def test_kin(any_cloud: Cloud) -> None:
+    cloud = any_cloud
+    domain = cloud.make("domain", name="far")["id"]
+    top = cloud.make("project", name="top", domain_id=domain, tags=["x"])
+    child = cloud.make("project", name="child", parent_id=top["id"])
+    other = cloud.make("project", name="other", parent_id=top["id"])
+    leaf = cloud.make("project", name="leaf", parent_id=child["id"], tags=["y"])
+
+    def kin(project: dict[str, Any], query: str) -> Any:
+        found = cloud.ok("GET", f"/projects/{project['id']}?{query}")["project"]
+        assert found | project == found
+        return {key: value for key, value in found.items() if key not in project}
+
+    assert kin(leaf, "") == {}
+    above = {child["id"]: {top["id"]: {domain: None}}}
+    assert kin(leaf, "parents_as_ids") == {"parents": above}
+    assert kin(leaf, "parents_as_ids&subtree_as_ids=1") == {"parents": above, "subtree": None}
+    below = {child["id"]: {leaf["id"]: None}, other["id"]: None}
+    assert kin(top, "subtree_as_ids=true&parents_as_ids") == {"parents": {domain: None}, "subtree": below}
+    assert kin(top, "subtree_as_ids=0") == {}
+
+    assert kin(leaf, "parents_as_list") == {"parents": []}, "the caller has no role on any of them"
+    admin = cloud.login().json["token"]["user"]["id"]
+    cloud.ok("PUT", f"/OS-INHERIT/domains/{domain}/users/{admin}/roles/{cloud.role('reader')}/inherited_to_projects")
+    assert kin(leaf, "parents_as_list") == {"parents": [{"project": child}, {"project": top}]}
+    listed = kin(top, "subtree_as_list&parents_as_list")
+    assert listed["parents"] == []
+    assert sorted(one["project"]["name"] for one in listed["subtree"]) == ["child", "leaf", "other"]
+    assert {"project": leaf} in listed["subtree"]
+    for both in ("parents", "subtree"):
+        refused = f"/projects/{leaf['id']}?{both}_as_list&{both}_as_ids"
+        assert cloud.call("GET", refused, token=cloud.admin).status_code == 400
+
+
+def test_kin_with_limits(any_cloud: Cloud) -> None:
+    cloud = any_cloud
+    top = cloud.make("project", name="top")
+    child = cloud.make("project", name="child", parent_id=top["id"])
+    service = cloud.ok("GET", "/services?type=compute")["services"][0]["id"]
+    registered = {"service_id": service, "resource_name": "cores", "default_limit": 5}
+    cloud.ok("POST", "/registered_limits", {"registered_limits": [registered]})
+    limit = {"service_id": service, "project_id": child["id"], "resource_name": "cores", "resource_limit": 3}
+    [made] = cloud.ok("POST", "/limits", {"limits": [limit]})["limits"]
+    admin = cloud.login().json["token"]["user"]["id"]
+    for project in (top, child):
+        cloud.ok("PUT", f"/projects/{project['id']}/users/{admin}/roles/{cloud.role('reader')}")
+    del made["links"]
+    [found] = cloud.ok("GET", f"/projects/{top['id']}?subtree_as_list&include_limits")["project"]["subtree"]
+    assert found == {"project": {**child, "limits": [made]}}
+    [found] = cloud.ok("GET", f"/projects/{child['id']}?parents_as_list&include_limits")["project"]["parents"]
+    assert found == {"project": {**top, "limits": []}}
+
+
+def test_a_domain_with_a_chosen_id(any_cloud: Cloud) -> None:
+    cloud, chosen = any_cloud, "c0ffee" + "0" * 26
+    made = cloud.make("domain", name="a", explicit_domain_id=chosen)
+    assert made["id"] == chosen
+    assert "explicit_domain_id" not in made
+    for refused, status in ((chosen, 409), ("C0FFEE" + "0" * 26, 400), ("short", 400)):
+        body = {"domain": {"name": f"b {status}", "explicit_domain_id": refused}}
+        assert cloud.call("POST", "/domains", body, token=cloud.admin).status_code == status
+
+
 def test_depth_and_parents(cloud: Cloud) -> None:
     parent = "default"
     for level in range(cloud.settings.max_project_depth - 1):

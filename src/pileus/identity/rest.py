@@ -134,6 +134,11 @@ def wanted(
     return Wanted(equal, inexact, parse_limit(limit, max_limit) if limit else None, call.query.get("marker"))
 
 
+def asked(call: Call, name: str) -> bool:
+    """A flag of the query string that also counts as set when it is there without a value."""
+    return name in call.query and (call.query.get(name) == "" or call.query.flag(name))
+
+
 def within_own_domain(want: Wanted, actor: Actor) -> Wanted:
     """A token for a domain sees, in lists, only what is in the domain."""
     if actor.domain_id is None:

@@ -113,6 +113,13 @@ class Limits:
         """A page of limits: all, or those of a project, or those of a domain and its projects."""
         return store.page(tx, wanted, project_id=project_id, domain_id=domain_id)
 
+    def of_projects(self, tx: Tx, project_ids: Sequence[str]) -> dict[str, list[Limit]]:
+        """The limits of these projects' own, by project."""
+        found: dict[str, list[Limit]] = {project_id: [] for project_id in project_ids}
+        for limit in store.of_projects(tx, project_ids) if project_ids else ():
+            found[limit.project_id or ""].append(limit)
+        return found
+
     def domain_of(self, tx: Tx, limit: Limit) -> str | None:
         """The domain that the limit's project is in; None for a limit of a domain."""
         project = None if limit.project_id is None else self._projects.find(tx, limit.project_id)

@@ -80,6 +80,11 @@ def page(tx: Tx, wanted: Wanted, *, project_id: str | None = None, domain_id: st
     return Found([_limit_of(row) for row in rows[:limit]], len(rows) > limit)
 
 
+def of_projects(tx: Tx, project_ids: Sequence[str]) -> list[Limit]:
+    """All limits of these projects' own."""
+    return [_limit_of(row) for row in tx.all(_LIMITS.where(_limit.c.project_id.in_(project_ids)))]
+
+
 def insert(tx: Tx, limit: Limit) -> None:
     """Add a limit. Conflict if its project or domain has one for the resource already."""
     _WRITTEN.insert(tx, limit)

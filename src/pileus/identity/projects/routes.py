@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pileus.identity.domain import Project, TagFilter
+from pileus.identity.limits.schemas import LIMIT
+from pileus.identity.projects.kin import nested_above, nested_below
 from pileus.identity.projects.schemas import (
     DOMAIN,
     DOMAIN_CREATE,
@@ -13,9 +15,10 @@ from pileus.identity.projects.schemas import (
     PROJECT_UPDATE,
     TAGS,
 )
-from pileus.identity.rest import many, missing, one, permitted, target, wanted, within_own_domain
+from pileus.identity.rest import asked, many, missing, one, permitted, target, wanted, within_own_domain
 from pileus.identity.service import Identity
 from pileus.kernel.db import Tx
+from pileus.kernel.errors import BadRequest
 from pileus.kernel.http import Call, Reply, Route
 
 
@@ -46,7 +49,8 @@ def list_domains(call: Call, svc: Identity) -> dict[str, Any]:
 
 def create_domain(call: Call, svc: Identity) -> dict[str, Any]:
     """POST /domains"""
-    domain = call.transact(lambda tx: svc.projects.create_domain(tx, call.body))
+    domain_id = call.body.get("explicit_domain_id")
+    domain = call.transact(lambda tx: svc.projects.create_domain(tx, call.body, domain_id))
     return {"domain": show(call, domain)}
 
 
@@ -118,7 +122,34 @@ def _project(call: Call, svc: Identity, tx: Tx) -> Project:
 def show_project(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /projects/{project_id}"""
     with call.read() as tx:
-        return {"project": show(call, _project(call, svc, tx))}
+        project = _project(call, svc, tx)
+        return {"project": {**show(call, project), **show_kin(call, svc, tx, project)}}
+
+
+def show_kin(call: Call, svc: Identity, tx: Tx, project: Project) -> dict[str, Any]:
+    """What the query asks for of the projects above and below: as nested ids, or a list of those the caller can use."""
+    shown: dict[str, Any] = {}
+    for key in ("parents", "subtree"):
+        as_list, as_ids = asked(call, f"{key}_as_list"), asked(call, f"{key}_as_ids")
+        if as_list and as_ids:
+            raise BadRequest(f"Cannot use {key}_as_list and {key}_as_ids query params at the same time.")
+        if as_list:
+            kin = svc.projects.above(tx, project) if key == "parents" else svc.projects.below(tx, project)
+            shown[key] = _listed(call, svc, tx, svc.roles.reaches(tx, call.actor.user_id, kin))
+        elif as_ids and key == "parents":
+            shown[key] = nested_above(project)
+        elif as_ids:
+            shown[key] = nested_below(project, svc.projects.below(tx, project))
+    return shown
+
+
+def _listed(call: Call, svc: Identity, tx: Tx, projects: list[Project]) -> list[dict[str, Any]]:
+    shown = [show(call, project) for project in projects]
+    if asked(call, "include_limits"):
+        limits = svc.limits.of_projects(tx, [project.id for project in projects])
+        for project in shown:
+            project["limits"] = [LIMIT.render(limit) for limit in limits[project["id"]]]
+    return [{"project": project} for project in shown]
 
 
 def update_project(call: Call, svc: Identity) -> dict[str, Any]:

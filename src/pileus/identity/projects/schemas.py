@@ -16,7 +16,12 @@ _COMMON = (
     Param("options", dict[str, Any]),
     Param("tags", Tags),
 )
-DOMAIN_CREATE = Attributes("domain", Param("name", NameText(64), required=True), *_COMMON)
+DOMAIN_CREATE = Attributes(
+    "domain",
+    Param("name", NameText(64), required=True),
+    Param("explicit_domain_id", Pattern("^[0-9a-f]{32}$"), nullable=True),
+    *_COMMON,
+)
 DOMAIN_UPDATE = Attributes("domain", Param("name", NameText(64)), *_COMMON)
 PROJECT_CREATE = Attributes(
     "project",

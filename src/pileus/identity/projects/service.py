@@ -44,6 +44,15 @@ class Projects:
         """A page of projects and domains."""
         return store.page(tx, wanted, tags)
 
+    def above(self, tx: Tx, project: Project) -> list[Project]:
+        """The projects that one is below, the nearest first; the last is the domain."""
+        found = {one.id: one for one in store.of_ids(tx, project.ancestors)}
+        return [found[project_id] for project_id in reversed(project.ancestors) if project_id in found]
+
+    def below(self, tx: Tx, project: Project) -> list[Project]:
+        """All projects below one, parents before their children."""
+        return store.subtree(tx, project)
+
     def default_domain_of(self, actor: Actor) -> str:
         """The domain of what the caller creates without naming one."""
         return actor.domain_id or actor.project_domain_id or DEFAULT_DOMAIN

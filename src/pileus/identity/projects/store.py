@@ -71,6 +71,11 @@ def below(tx: Tx, project: Project) -> list[Project]:
     return sorted(PROJECTS.some(tx, inside), key=lambda found: len(found.lineage))
 
 
+def subtree(tx: Tx, project: Project) -> list[Project]:
+    """The same, with their tags."""
+    return _with_tags(tx, below(tx, project))
+
+
 def insert(tx: Tx, project: Project) -> None:
     """Add a project or domain with its tags. Conflict if the name is taken."""
     PROJECTS.insert(tx, project, namespace=project.domain_id or "")

@@ -5,7 +5,7 @@ from typing import Any
 
 from pileus.identity.domain import SYSTEM, ActorKind, Assignment, AssignmentFilter, Role, TargetKind
 from pileus.identity.projects.routes import target_of as project_target
-from pileus.identity.rest import PREFIX, many, missing, one, target, wanted
+from pileus.identity.rest import PREFIX, asked, many, missing, one, target, wanted
 from pileus.identity.roles import listing
 from pileus.identity.roles.graph import Graph
 from pileus.identity.roles.schemas import ROLE, ROLE_CREATE, ROLE_NAME, ROLE_UPDATE
@@ -257,20 +257,15 @@ def list_assignments(call: Call, svc: Identity) -> dict[str, Any]:
         domain_id=query.get("scope.domain.id"),
         system="scope.system" in query,
         inherited="scope.OS-INHERIT:inherited_to" in query,
-        effective=_asked(call, "effective"),
-        include_names=_asked(call, "include_names"),
-        include_subtree=_asked(call, "include_subtree"),
+        effective=asked(call, "effective"),
+        include_names=asked(call, "include_names"),
+        include_subtree=asked(call, "include_subtree"),
         within=call.actor.domain_id,
     )
     with call.read() as tx:
         _authorize_listing(call, svc, tx, question)
         rendered = listing.render(tx, listing.answer(tx, question), call.base_url, question.include_names)
     return {"role_assignments": rendered, "links": {**_self(call), "previous": None, "next": None}}
-
-
-def _asked(call: Call, name: str) -> bool:
-    """A flag that counts as set when it is there without a value."""
-    return name in call.query and (call.query.get(name) == "" or call.query.flag(name))
 
 
 def _authorize_listing(call: Call, svc: Identity, tx: Tx, question: listing.Question) -> None:

@@ -155,6 +155,13 @@ class Roles:
             subtrees=[one.target_id for one in held if one.target_kind == "project" and one.inherited],
         )
 
+    def reaches(self, tx: Tx, user_id: str, projects: Sequence[Project]) -> list[Project]:
+        """Those of the projects on which a user has a role in any way."""
+        held = [one for one in self._useful(tx, user_id) if one.target_kind != SYSTEM]
+        direct = {one.target_id for one in held if one.target_kind == "project" and not one.inherited}
+        above = {one.target_id for one in held if one.inherited}
+        return [one for one in projects if one.id in direct or not above.isdisjoint(one.ancestors)]
+
     def domains_of(self, tx: Tx, user_id: str) -> list[Project]:
         """The enabled domains on which a user has a role."""
         held = self._useful(tx, user_id)
