@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from pileus.replicator.opening import Access
     from pileus.replicator.outcome import Report
     from pileus.replicator.patience import Patience
-    from pileus.replicator.places import Selection
+    from pileus.replicator.places import Selection, Target
     from pileus.replicator.records import Rules
     from pileus.replicator.runner import Run
-    from pileus.replicator.service import ImageService
 
 INTERRUPTED = 130
 
@@ -203,10 +202,10 @@ def dump(
     """Store FROM's images in a directory: for each, <id>.json and <id>, its data."""
     from pileus.replicator.directory import Directory  # noqa: PLC0415 - not needed for help
 
-    path = _path(directory)
-    if not freedom.dry_run or path.is_dir():
-        Directory(path).make()
-    _copy("dump", source, f"dir:{path}", choice, likeness, freedom, ways, as_json)
+    target = Directory(_path(directory))
+    if not freedom.dry_run:
+        target.make()
+    _copy("dump", source, target, choice, likeness, freedom, ways, as_json)
 
 
 @app.command("load")
@@ -264,8 +263,8 @@ def _path(directory: str) -> Path:
 
 
 def _copy(
-    command: str, source: str, target: str, choice: Choice, likeness: Likeness, freedom: Freedom, ways: Ways,
-    as_json: bool,
+    command: str, source: str, target: "str | Directory", choice: Choice, likeness: Likeness, freedom: Freedom,
+    ways: Ways, as_json: bool,
 ) -> None:  # fmt: skip
     from pileus.replicator.copier import Liberties  # noqa: PLC0415 - not needed for help
 
@@ -276,15 +275,19 @@ def _copy(
 
 
 def _carry_out(
-    source: str, target: str, choice: Choice, ways: Ways, as_json: bool, work: "Callable[[Run], Report]"
+    source: str, target: "str | Directory", choice: Choice, ways: Ways, as_json: bool, work: "Callable[[Run], Report]"
 ) -> None:
     """Open both ends, do the work, and end with the exit code that tells whether they agree."""
     from pileus.replicator.opening import open_place  # noqa: PLC0415 - not needed for help
     from pileus.replicator.runner import Run  # noqa: PLC0415
 
     patience = ways.patience()
-    here: ImageService | Directory = open_place(source, ways.access(ways.from_token, ways.from_region), patience)
-    there = open_place(target, ways.access(ways.to_token, ways.to_region), patience)
+    here = open_place(source, ways.access(ways.from_token, ways.from_region), patience)
+    there: Target
+    if isinstance(target, str):
+        there = open_place(target, ways.access(ways.to_token, ways.to_region), patience)
+    else:
+        there = target
     display = _display(as_json)
     try:
         with display:

@@ -54,7 +54,7 @@ class Connection:
         return self._patience.persist(lambda: self._call(method, url, json, headers))
 
     def _call(self, method: str, path: str, json: Any, headers: Mapping[str, str] | None) -> Any:
-        answer = self._send(method, path, json=json, headers=dict(headers or {}))
+        answer = self._send(method, path, json=json, headers={"Accept": "application/json", **(headers or {})})
         self._expect_success(answer)
         if not answer.content:
             return None
@@ -190,6 +190,11 @@ def _message(answer: requests.Response) -> str:
         inner = document.get("error")
         said = inner.get("message") if isinstance(inner, dict) else document.get("message")
         if isinstance(said, str):
-            return said[:_LONGEST_MESSAGE]
+            return _clean(said)
     body = re.sub(r"(?s)<(head|style|script)\b.*?</\1>|<[^>]*>", " ", answer.text)
-    return " ".join(html.unescape(body).split())[:_LONGEST_MESSAGE] or answer.reason or ""
+    return _clean(html.unescape(body)) or answer.reason or ""
+
+
+def _clean(text: str) -> str:
+    """One line that cannot do anything to a terminal."""
+    return "".join(character for character in " ".join(text.split()) if character.isprintable())[:_LONGEST_MESSAGE]

@@ -87,21 +87,20 @@ class Directory:
         """Store the image's data, continuing what an earlier run left."""
         part = self._path / f"{record.id}.part"
         with self._explaining():
-            if part.is_file():
-                try:
+            continued = part.is_file()
+            try:
+                if continued:
                     data.already(_chunks(part))
-                except Mismatch as err:
-                    part.unlink()
-                    raise Unreachable(f"{self.label}: what an earlier run left of {record.id} is of no use.") from err
-            with part.open("ab") as file:
-                try:
+                with part.open("ab") as file:
                     for chunk in data:
                         file.write(chunk)
-                except Mismatch:
-                    part.unlink()
-                    raise
-                file.flush()
-                os.fsync(file.fileno())
+                    file.flush()
+                    os.fsync(file.fileno())
+            except Mismatch as err:
+                part.unlink()
+                if continued:  # the fault may lie with what was left, and not with the original
+                    raise Unreachable(f"{self.label}: what an earlier run left of {record.id} is of no use.") from err
+                raise
             part.rename(self._path / record.id)
 
     def update(self, want: Record, have: Record, _rules: Rules) -> Record:

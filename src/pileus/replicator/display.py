@@ -68,7 +68,7 @@ class Lines:
 
     def note(self, text: str) -> None:
         """Print it as an aside."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(_harmless(text), file=sys.stderr, flush=True)  # noqa: T201
 
     def __enter__(self) -> Self:
         return self
@@ -92,6 +92,7 @@ class Bars(Lines):
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
+            redirect_stdout=sys.stdout.isatty(),
         )
         self._lock = threading.Lock()
         self._tasks: dict[str, TaskID] = {}
@@ -102,7 +103,7 @@ class Bars(Lines):
             if record.id in self._tasks:
                 self._progress.reset(self._tasks[record.id])
             else:
-                self._tasks[record.id] = self._progress.add_task(record.name or record.id, total=record.size)
+                self._tasks[record.id] = self._progress.add_task(_harmless(record.name or record.id), total=record.size)
 
     def advance(self, image_id: str, size: int) -> None:
         """Lengthen the bar."""
@@ -135,7 +136,12 @@ def told(outcome: Outcome) -> list[str]:
         line += f"  as {outcome.copy_id}"
     if outcome.error:
         line += f"  {outcome.error}"
-    return [line, *(f"           {difference}" for difference in outcome.differences)]
+    return [_harmless(each) for each in (line, *(f"           {difference}" for difference in outcome.differences))]
+
+
+def _harmless(line: str) -> str:
+    """Names and messages are other people's: what would move the cursor or colour the terminal is not shown."""
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def amount(size: float) -> str:

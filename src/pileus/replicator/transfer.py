@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from pileus.replicator.errors import Mismatch, ReplicationError, Unreachable
 from pileus.replicator.patience import Patience
@@ -57,23 +58,39 @@ class Transfer:
         self._patience = patience
         self._passed = passed
         self._total = record.size
+        self._taken = 0
         self.digests = Digests(record.os_hash_algo)
         self._check_if_complete()
 
     def __len__(self) -> int:
-        return self._total - self.digests.size
+        return self._total - self._taken
 
     def already(self, chunks: Iterator[bytes]) -> None:
         """Take in what the target has from an earlier run."""
         for chunk in chunks:
             self._take(chunk)
+            self.digests.update(chunk)
+            self._check_if_complete()
 
     def __iter__(self) -> Iterator[bytes]:
+        with ThreadPoolExecutor(1, thread_name_prefix="hash") as hasher:
+            hashing: Future[None] | None = None
+            for chunk in self._read():
+                if hashing is not None:
+                    hashing.result()
+                self._take(chunk)
+                hashing = hasher.submit(self.digests.update, chunk)  # while this one is sent and the next is read
+                if not len(self):
+                    hashing.result()
+                    self._check_if_complete()
+                yield chunk
+
+    def _read(self) -> Iterator[bytes]:
+        """What the source sends, from one attempt after another."""
         failures = 0
         while len(self):
             try:
-                for chunk in self._source.read(self._record, self.digests.size):
-                    self._take(chunk)
+                for chunk in self._source.read(self._record, self._taken):
                     failures = 0
                     yield chunk
                 if len(self):
@@ -86,10 +103,11 @@ class Transfer:
 
     def _take(self, chunk: bytes) -> None:
         self._patience.check()
-        self.digests.update(chunk)
+        self._taken += len(chunk)
         self._passed(len(chunk))
-        self._check_if_complete()
+        if self._taken > self._total:
+            raise Mismatch(f"{self._source.label} says that the image has {self._total} bytes; there are more.")
 
     def _check_if_complete(self) -> None:
-        if self.digests.size >= self._total:
+        if not len(self):
             self.digests.check(self._record, self._source.label, required=False)
