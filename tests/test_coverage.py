@@ -80,12 +80,18 @@ def is_served(operation: Operation, services: Iterable[Service[Any]], world: Wor
             return True
         path = operation.path.removeprefix("/" + service.prefix.rsplit("/", 1)[-1])
         for route in service.routes:
-            if (route.method, route.action) == (operation.method, operation.action):
+            if (route.method, route.action) in _answering(operation):
                 fits.add((_fit(path, route), service.prefix + path))
     if any(fit == "exact" for fit, _ in fits):
         return True
     words = [path for fit, path in fits if fit == "word"]
     return any(operation.method != "GET" or world.admin.call("GET", path).status_code == 200 for path in words)
+
+
+def _answering(operation: Operation) -> set[tuple[str, str | None]]:
+    """The routes that answer an operation, by method and action: GET's answer HEAD too."""
+    methods = {"HEAD", "GET"} if operation.method == "HEAD" else {operation.method}
+    return {(method, operation.action) for method in methods}
 
 
 def _fit(path: str, route: Route[Any]) -> str:

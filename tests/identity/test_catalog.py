@@ -102,6 +102,13 @@ def test_policy_documents(any_cloud: Cloud) -> None:
     assert cloud.call("GET", path, token=cloud.admin).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["OS-SIMPLE-CERT/ca", "OS-SIMPLE-CERT/certificates", "auth/tokens/OS-PKI/revoked"])
+def test_certificates_of_signed_tokens_are_gone(cloud: Cloud, path: str) -> None:
+    for token in (None, cloud.admin):
+        answer = cloud.call("GET", f"/{path}", token=token)
+        assert (answer.status_code, answer.json["error"]["title"]) == (410, "Gone")
+
+
 @pytest.mark.parametrize("path", ["/identity", "/identity/"])
 def test_versions(cloud: Cloud, path: str) -> None:
     answer = cloud.client.simulate_get(path)

@@ -12,6 +12,7 @@ from pileus.identity.limits.routes import ROUTES as LIMITS
 from pileus.identity.oauth1.routes import ROUTES as OAUTH1
 from pileus.identity.projects.routes import ROUTES as PROJECTS
 from pileus.identity.rest import PREFIX
+from pileus.identity.retired.routes import ROUTES as RETIRED
 from pileus.identity.roles.routes import ROUTES as ROLES
 from pileus.identity.service import Identity
 from pileus.identity.tokens.routes import ROUTES as TOKENS
@@ -30,6 +31,7 @@ ROUTES: tuple[Route[Identity], ...] = (
     *CREDENTIALS,
     *LIMITS,
     *OAUTH1,
+    *RETIRED,
 )
 
 VERSION = "v3.14"
