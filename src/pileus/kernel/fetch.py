@@ -32,7 +32,8 @@ _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _LONGEST_URL = 2048
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile("bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+_LENGTH = re.compile("[0-9]{1,18}")
 
 Resolver = Callable[[str, int], Sequence[str]]
 """The addresses of a host: (name, port) -> texts. OSError (socket.gaierror) if there are none."""
@@ -408,7 +409,7 @@ def _described(response: BaseHTTPResponse) -> Described:
     length = response.headers.get("Content-Length", "")
     told = ranged[3] if ranged else length if response.status != 206 else ""
     accepts = response.status == 206 or response.headers.get("Accept-Ranges", "").strip().lower() == "bytes"
-    return Described(int(told) if told.isdigit() else None, response.headers.get("Content-Type", ""), accepts)
+    return Described(int(told) if _LENGTH.fullmatch(told) else None, response.headers.get("Content-Type", ""), accepts)
 
 
 def _first_byte(response: BaseHTTPResponse) -> int:

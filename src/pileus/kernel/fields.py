@@ -21,6 +21,7 @@ from pileus.kernel.versions import Version, Window, window
 
 __all__ = [
     "MALFORMED_JSON", "UNSET", "Body", "Field", "Integer", "Param", "Pattern", "Text", "UnsetType", "View", "given",
+    "refuse_nul",
 ]  # fmt: skip
 
 MALFORMED_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -124,6 +125,12 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _NOT_IDENTIFIER = re.compile(r"\W")
 
 
+def refuse_nul(data: bytes) -> None:
+    """BadRequest if a JSON text holds U+0000: on every database alike, not only where it cannot be kept."""
+    if _NUL.search(data):
+        raise BadRequest("The request body must not contain the character U+0000.")
+
+
 @dataclass(frozen=True)
 class Param:
     """One key of a request body.
@@ -185,8 +192,7 @@ class Body:
 
         BadRequest says which field is wrong and why.
         """
-        if _NUL.search(data):
-            raise BadRequest("The request body must not contain the character U+0000.")
+        refuse_nul(data)
         decoder = self._decoders.get(version)
         if decoder is None:
             shape = self._struct(version) if self.shape is None else self.shape

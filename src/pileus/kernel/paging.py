@@ -42,9 +42,10 @@ def parse_sort(
 ) -> tuple[tuple[str, str], ...]:
     """The sort order: pairs of column and direction, made unique by the default order's last key.
 
-    `allowed` maps the API's sort keys to columns. BadRequest names a key or direction that is not allowed.
+    `allowed` maps the API's sort keys to columns. A column that comes again orders nothing any more and is left out,
+    so that there are never more than there are columns. BadRequest names a key or direction that is not allowed.
     """
-    pairs: list[tuple[str, str]] = []
+    pairs: dict[str, str] = {}
     for position, key in enumerate(keys):
         column = allowed.get(key)
         if column is None:
@@ -52,13 +53,12 @@ def parse_sort(
         direction = directions[position] if position < len(directions) else default_direction
         if direction not in ("asc", "desc"):
             raise BadRequest(f"Sort direction '{direction}' is not 'asc' or 'desc'.")
-        pairs.append((column, direction))
+        pairs.setdefault(column, direction)
     if not pairs:
-        pairs = list(default)
-    unique, unique_direction = default[-1]
-    if unique not in {column for column, _ in pairs}:
-        pairs.append((unique, pairs[-1][1] if pairs else unique_direction))
-    return tuple(pairs)
+        pairs = dict(default)
+    unique, _ = default[-1]
+    pairs.setdefault(unique, next(reversed(pairs.values())))
+    return tuple(pairs.items())
 
 
 def keyset(
