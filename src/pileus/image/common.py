@@ -17,6 +17,13 @@ def own_image(call: Call, images: Images, tx: Tx) -> Image:
     return image
 
 
+def held_image(call: Call, images: Images, tx: Tx) -> Image:
+    """The same to change it: nobody else does until the transaction ends. NotFound, Forbidden."""
+    image = images.hold(tx, call.actor, call.params["image_id"])
+    call.authorize(image.target())
+    return image
+
+
 def check_owner(actor: Actor, values: dict[str, Any]) -> None:
     """Forbidden if the caller may not give an image that owner."""
     if "owner" in values and values["owner"] != actor.owner and not actor.is_admin:

@@ -6,6 +6,7 @@ from io import StringIO
 from typing import Any
 
 from pileus.image.domain import MEMBER_STATUSES, Filters
+from pileus.image.schemas import INT_MAX
 from pileus.image.settings import ImageSettings
 from pileus.kernel.auth import Actor
 from pileus.kernel.clock import parse_iso
@@ -29,9 +30,12 @@ _NUMBERS = {name: (name, "eq") for name in ("size", "virtual_size", "min_ram", "
     "size_max": ("size", "lte"),
 }
 _LARGEST = (1 << 63) - 1
+_LARGEST_OF = {"min_ram": INT_MAX, "min_disk": INT_MAX}
 _TIMES = frozenset({"created_at", "updated_at"})
 _PAGING = frozenset({"limit", "marker", "sort", "sort_key", "sort_dir", "member_status"})
 _COMPARISONS = frozenset({"gt", "gte", "lt", "lte", "eq", "neq"})
+_MOST_PARAMETERS = 128  # each is a condition, of which databases take only so many
+_MOST_VALUES = 1000  # of one `in:`
 
 
 @dataclass
@@ -46,6 +50,8 @@ class _Collected:
 
 def parse_filters(query: Query, actor: Actor) -> Filters:
     """What the list is narrowed by. BadRequest names the parameter that is wrong."""
+    if len(query.pairs) > _MOST_PARAMETERS:
+        raise BadRequest(f"A list takes {_MOST_PARAMETERS} parameters at most, not {len(query.pairs)}.")
     found = _Collected(None, {"os_hidden": False}, {}, [], [], {})
     for name, value in query.pairs:
         if name not in _PAGING:
@@ -86,11 +92,21 @@ def _collect(found: _Collected, name: str, value: str) -> None:
     elif name in _TIMES:
         found.compare.append((name, *_moment(name, value)))
     elif name in _LISTS and value.startswith("in:"):
-        found.within[name] = next(csv.reader(StringIO(value.removeprefix("in:"))), [])
+        found.within[name] = _values(name, value.removeprefix("in:"))
     elif name in _LISTS or name in _EQUAL:
         found.equal[name] = _plain(value)
     else:
         found.properties[name] = value
+
+
+def _values(name: str, text: str) -> list[str]:
+    try:
+        values = next(csv.reader(StringIO(text)), [])
+    except csv.Error as err:
+        raise BadRequest(f"The values of {name} are not understood: {err}.") from err
+    if len(values) > _MOST_VALUES:
+        raise BadRequest(f"{name} takes {_MOST_VALUES} values at most, not {len(values)}.")
+    return values
 
 
 def _plain(value: str) -> str:
@@ -105,8 +121,9 @@ def _number(name: str, value: str) -> int:
         number = int(value)
     except ValueError as err:
         raise BadRequest(f"{name} must be an integer, not '{value}'.") from err
-    if not 0 <= number <= _LARGEST:
-        raise BadRequest(f"{name} must not be negative, or larger than {_LARGEST}.")
+    largest = _LARGEST_OF.get(name, _LARGEST)
+    if not 0 <= number <= largest:
+        raise BadRequest(f"{name} must not be negative, or larger than {largest}.")
     return number
 
 

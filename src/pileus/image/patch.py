@@ -8,7 +8,7 @@ import msgspec
 from pileus.image import schemas
 from pileus.image.domain import Image
 from pileus.kernel.errors import BadRequest, Conflict, Forbidden, UnsupportedMediaType
-from pileus.kernel.fields import MALFORMED_JSON
+from pileus.kernel.fields import MALFORMED_JSON, refuse_nul
 
 MEDIA_TYPES = ("application/openstack-images-v2.1-json-patch", "application/openstack-images-v2.0-json-patch")
 OPERATIONS = ("add", "replace", "remove")
@@ -28,6 +28,7 @@ class Operation(NamedTuple):
 
 def parse(data: bytes, content_type: str | None) -> list[Operation]:
     """The patch. UnsupportedMediaType, BadRequest."""
+    refuse_nul(data)
     media_type = (content_type or "").split(";", 1)[0].strip().lower()
     if media_type not in MEDIA_TYPES:
         raise UnsupportedMediaType(f"Changing an image needs the content type {MEDIA_TYPES[0]}.")

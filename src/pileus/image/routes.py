@@ -1,12 +1,13 @@
 """The image API's URL table and its handlers."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
 from pileus.image import listing, patch, schemas
 from pileus.image.cache import routes as cache
-from pileus.image.common import check_owner, check_visibility, own_image
+from pileus.image.common import check_owner, check_visibility, held_image
 from pileus.image.data import routes as data
 from pileus.image.domain import Filters, Image
 from pileus.image.errors import error_shape
@@ -22,8 +23,8 @@ from pileus.image.stores import routes as stores
 from pileus.image.tasks import routes as tasks
 from pileus.image.tasks.schemas import TASK_SCHEMA, TASKS_SCHEMA
 from pileus.kernel.db import Tx
-from pileus.kernel.errors import BadRequest, NotFound
-from pileus.kernel.fields import MALFORMED_JSON
+from pileus.kernel.errors import BadRequest, NotFound, TooLarge
+from pileus.kernel.fields import MALFORMED_JSON, refuse_nul
 from pileus.kernel.http import Call, Reply, Route, Service
 from pileus.kernel.paging import Page, next_link
 
@@ -64,7 +65,7 @@ def _render(call: Call, images: Images, image: Image) -> dict[str, Any]:
 
 
 def _first(call: Call) -> str:
-    query = "&".join(f"{key}={value}" for key, value in call.query.pairs if key != "marker")
+    query = urlencode([(key, value) for key, value in call.query.pairs if key != "marker"])
     return f"/v2/images?{query}" if query else "/v2/images"
 
 
@@ -93,11 +94,11 @@ def show_image(call: Call, images: Images) -> dict[str, Any]:
 
 def update_image(call: Call, images: Images) -> dict[str, Any]:
     """Update Image."""
-    about_locations, others = patch.split(patch.parse(call.stream.read(MAX_DOCUMENT), call.header("Content-Type")))
+    about_locations, others = patch.split(patch.parse(_body(call), call.header("Content-Type")))
     found = locations.look(call, images, about_locations)
 
     def work(tx: Tx) -> Image:
-        image = own_image(call, images, tx)
+        image = held_image(call, images, tx)
         values = patch.apply(image, others)
         if about_locations:
             locations.authorize(call, image, about_locations)
@@ -112,28 +113,28 @@ def update_image(call: Call, images: Images) -> dict[str, Any]:
 
 def delete_image(call: Call, images: Images) -> None:
     """Delete Image."""
-    call.transact(lambda tx: images.delete(tx, own_image(call, images, tx)))
+    call.transact(lambda tx: images.delete(tx, held_image(call, images, tx)))
 
 
 def deactivate_image(call: Call, images: Images) -> None:
     """Deactivate image."""
-    call.transact(lambda tx: images.set_active(tx, own_image(call, images, tx), active=False))
+    call.transact(lambda tx: images.set_active(tx, held_image(call, images, tx), active=False))
 
 
 def reactivate_image(call: Call, images: Images) -> None:
     """Reactivate image."""
-    call.transact(lambda tx: images.set_active(tx, own_image(call, images, tx), active=True))
+    call.transact(lambda tx: images.set_active(tx, held_image(call, images, tx), active=True))
 
 
 def add_tag(call: Call, images: Images) -> None:
     """Add image tag."""
     tag = schemas.check_tag(call.params["tag"])
-    call.transact(lambda tx: images.set_tag(tx, own_image(call, images, tx), tag))
+    call.transact(lambda tx: images.set_tag(tx, held_image(call, images, tx), tag))
 
 
 def delete_tag(call: Call, images: Images) -> None:
     """Delete image tag."""
-    call.transact(lambda tx: images.remove_tag(tx, own_image(call, images, tx), call.params["tag"]))
+    call.transact(lambda tx: images.remove_tag(tx, held_image(call, images, tx), call.params["tag"]))
 
 
 _SCHEMAS = {
@@ -155,9 +156,18 @@ def show_schema(call: Call, _images: Images) -> dict[str, Any]:
     return found
 
 
+def _body(call: Call) -> bytes:
+    data = call.stream.read(MAX_DOCUMENT + 1)
+    if len(data) > MAX_DOCUMENT:
+        raise TooLarge(f"The request body is larger than {MAX_DOCUMENT} bytes.")
+    return data
+
+
 def _document(call: Call) -> object:
+    data = _body(call)
+    refuse_nul(data)
     try:
-        return msgspec.json.decode(call.stream.read(MAX_DOCUMENT))
+        return msgspec.json.decode(data)
     except MALFORMED_JSON as err:
         raise BadRequest("The request body is not valid JSON.") from err
 

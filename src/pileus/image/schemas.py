@@ -40,6 +40,7 @@ READ_ONLY = frozenset(
 )  # fmt: skip
 RESERVED = frozenset({"deleted", "deleted_at", "locations", "os_glance_importing_to_stores", "os_glance_failed_import"})
 INT_MAX = (1 << 31) - 1
+_LONGEST_VALUE = 65535  # bytes
 
 
 def render(image: Image) -> dict[str, Any]:
@@ -82,9 +83,9 @@ def check_name(name: str) -> str:
 
 
 def check_property(name: str, value: object) -> str:
-    """A custom property's value: any text."""
-    if not isinstance(value, str) or len(value) > 65535:
-        raise BadRequest(f"Invalid input for property '{name}': it must be a text of at most 65535 characters.")
+    """A custom property's value: any text that every database can keep."""
+    if not isinstance(value, str) or len(value.encode()) > _LONGEST_VALUE:
+        raise BadRequest(f"Invalid input for property '{name}': it must be a text of at most {_LONGEST_VALUE} bytes.")
     return value
 
 
@@ -116,8 +117,8 @@ def check(name: str, value: Any) -> Any:
 
 def check_tag(tag: str) -> str:
     """A tag's text."""
-    if not 1 <= len(tag) <= 255:
-        raise BadRequest("A tag must have 1 to 255 characters.")
+    if not 1 <= len(tag) <= 255 or "\0" in tag:
+        raise BadRequest("A tag must have 1 to 255 characters, none of them U+0000.")
     return tag
 
 

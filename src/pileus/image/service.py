@@ -29,8 +29,6 @@ from pileus.kernel.saga import Sagas
 from pileus.kernel.seal import Seal
 from pileus.kernel.signature import Signature
 
-_FIELDS = Image.__struct_fields__
-
 
 class Images:
     """The image service. Methods take the transaction first."""
@@ -66,10 +64,11 @@ class Images:
 
     def get(self, tx: Tx, actor: Actor, image_id: str) -> Image:
         """An image that the caller may see. NotFound."""
-        row = store.find(tx, image_id)
-        if row is None or not _visible(tx, row, actor):
-            raise NotFound(f"No image found with ID {image_id}")
-        return _image(row)
+        return _seen(tx, store.find(tx, image_id), actor, image_id)
+
+    def hold(self, tx: Tx, actor: Actor, image_id: str) -> Image:
+        """The same, kept from all others until the transaction ends: for changes that depend on what the image is."""
+        return _seen(tx, store.lock(tx, image_id), actor, image_id)
 
     def page(self, tx: Tx, actor: Actor, filters: Filters, wanted: Page) -> tuple[list[Image], bool]:
         """A page of images, and whether there are more. BadRequest if the marker is not an image that is seen."""
@@ -79,7 +78,7 @@ class Images:
             if marker is None or not _visible(tx, marker, actor):
                 raise NotFound(f"No image found with ID {wanted.marker}")
         rows = store.page(tx, filters, wanted, marker)
-        return [_image(row) for row in rows[: wanted.limit]], len(rows) > wanted.limit
+        return [store.image_of(row) for row in rows[: wanted.limit]], len(rows) > wanted.limit
 
     def signature(self, image: Signable, trusted: Sequence[str] = ()) -> Signature | None:
         """What an image's bytes must bear out before they are used: see `Signatures.of`."""
@@ -88,14 +87,19 @@ class Images:
     def find(self, tx: Tx, image_id: str) -> Image | None:
         """An image, whoever owns it."""
         row = store.find(tx, image_id)
-        return None if row is None else _image(row)
+        return None if row is None else store.image_of(row)
+
+    def find_held(self, tx: Tx, image_id: str) -> Image | None:
+        """The same, kept from all others until the transaction ends."""
+        row = store.lock(tx, image_id)
+        return None if row is None else store.image_of(row)
 
     def open(self, tx: Tx, image_id: str) -> ImageData:
         """The bytes of an active image for a host that boots a server from it, whoever owns the image."""
         row = store.find(tx, image_id)
         if row is None:
             raise NotFound(f"No image found with ID {image_id}")
-        return self.stored.of(_image(row))
+        return self.stored.of(store.image_of(row))
 
     # --- changing -------------------------------------------------------------------------------------------
 
@@ -187,6 +191,12 @@ class Images:
             raise TooLarge(f"The limit has been exceeded on the number of allowed image tags: {len(tags)}.")
 
 
+def _seen(tx: Tx, row: Row | None, actor: Actor, image_id: str) -> Image:
+    if row is None or not _visible(tx, row, actor):
+        raise NotFound(f"No image found with ID {image_id}")
+    return store.image_of(row)
+
+
 def _visible(tx: Tx, row: Row, actor: Actor) -> bool:
     if actor.is_admin or row.visibility in ("public", "community") or row.owner == actor.owner:
         return True
@@ -195,8 +205,3 @@ def _visible(tx: Tx, row: Row, actor: Actor) -> bool:
 
 def _before(target: Status) -> list[Status]:
     return [source for source, targets in TRANSITIONS.items() if target in targets]
-
-
-def _image(row: Row) -> Image:
-    values = row._mapping
-    return Image(**{name: values[name] for name in _FIELDS})

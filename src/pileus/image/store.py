@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pileus.image.domain import VISIBILITIES, Filters, Status
+from pileus.image.domain import VISIBILITIES, Filters, Image, Status
 from pileus.image.members.store import shared_with
 from pileus.image.models import image, image_location, image_member, image_property, image_tag
 from pileus.kernel.db import Row, Tx
@@ -16,7 +16,7 @@ COLUMNS: dict[str, sa.ColumnElement[Any]] = {column.name: column for column in i
 _ME: sa.BindParameter[str] = sa.bindparam("me", type_=image.c.owner.type)
 _ROWS: sa.BindParameter[int] = sa.bindparam("rows", type_=sa.Integer())
 _ONE = sa.select(image).where(image.c.id == sa.bindparam("id"), image.c.status != Status.DELETED)
-
+_FIELDS = Image.__struct_fields__
 
 _OPERATORS = {
     "gt": lambda column, value: column > value,
@@ -36,6 +36,12 @@ def find(tx: Tx, image_id: str) -> Row | None:
 def lock(tx: Tx, image_id: str) -> Row | None:
     """One image that is not deleted, kept from all others until the transaction ends."""
     return tx.one(_ONE.with_for_update(), {"id": image_id})
+
+
+def image_of(row: Row) -> Image:
+    """The image that a row holds."""
+    values = row._mapping
+    return Image(**{name: values[name] for name in _FIELDS})
 
 
 def known(tx: Tx, image_id: str) -> bool:

@@ -1,5 +1,6 @@
 """The routes of images' bytes."""
 
+import re
 from collections.abc import Iterator
 
 from pileus.image.common import own_image
@@ -10,6 +11,7 @@ from pileus.kernel.errors import BadRequest, RangeNotSatisfiable, TooLarge, Unsu
 from pileus.kernel.http import Call, Reply, Route
 
 CHUNK = 1 << 20
+_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]{0,30})-([0-9]{0,30})\s*", re.IGNORECASE)
 OCTETS = "application/octet-stream"
 
 
@@ -69,10 +71,10 @@ def _range(header: str | None, data: ImageData) -> tuple[int, int]:
     """The start and length that a Range header asks for (RFC 9110, section 14.2; one range)."""
     if header is None:
         return 0, data.size
-    unit, _, span = header.partition("=")
-    first, dash, last = span.strip().partition("-")
-    if unit.strip() != "bytes" or not dash or "," in span or not (first + last).isdigit():
+    found = _RANGE.fullmatch(header)
+    if found is None or not any(found.groups()):
         raise RangeNotSatisfiable(f"The range '{header}' is not understood.")
+    first, last = found.groups()
     if not first:
         start, end = max(data.size - int(last), 0), data.size - 1
     else:

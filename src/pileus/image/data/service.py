@@ -176,9 +176,8 @@ class Data:
         already; TooLarge if its owner's quota is exhausted. Whatever goes wrong, the image is queued again and nothing
         of the data remains.
         """
-        check_formats(image)
         target = self.stores.writable(store_name) if store_name else self.stores.default
-        uploader = self._begin(image, Status.SAVING, lambda tx: self._quotas.check_upload(tx, image.owner, size))
+        uploader, image = self._begin(image.id, size)
         try:
             received = self.receive(image, target, chunks)
         except BaseException as err:
@@ -199,16 +198,23 @@ class Data:
         locator = target.write(image.id, iter(checked))
         return Received(Location(target.name, locator, {}), checked.facts())
 
-    def _begin(self, image: Image, status: Status, check: Callable[[Tx], None]) -> str:
+    def _begin(self, image_id: str, size: int | None) -> tuple[str, Image]:
+        """The uploader, and the image as it is from now on: what it says of its data stays until the upload ends."""
         uploader = new_owner()
 
-        def begin(tx: Tx) -> None:
-            if not store.change_status(tx, image.id, (Status.QUEUED,), status, uploader=uploader):
-                raise Conflict(f"Image status transition from {image.status} to {status} is not allowed.")
-            check(tx)
+        def begin(tx: Tx) -> Image:
+            row = store.lock(tx, image_id)
+            if row is None:
+                raise NotFound(f"No image found with ID {image_id}")
+            image = store.image_of(row)
+            if image.status == Status.QUEUED:
+                check_formats(image)
+            if not store.change_status(tx, image_id, (Status.QUEUED,), Status.SAVING, uploader=uploader):
+                raise Conflict(f"Image status transition from {image.status} to {Status.SAVING} is not allowed.")
+            self._quotas.check_upload(tx, image.owner, size)
+            return image
 
-        self._db.transact(begin)
-        return uploader
+        return uploader, self._db.transact(begin)
 
     # --- removing -------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Staging and importing over HTTP."""
 
 import contextlib
+import re
 from typing import Any
 
 from pileus.image.common import own_image
@@ -13,6 +14,8 @@ from pileus.image.service import Images
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, NotFound, Unavailable
 from pileus.kernel.http import Call, Reply, Route
+
+_SIZE = re.compile("[0-9]{1,18}")
 
 
 def stage_image(call: Call, images: Images) -> None:
@@ -28,7 +31,7 @@ def _size(call: Call) -> int | None:
     text = call.header("X-Openstack-Image-Size")
     if text is None:
         return call.content_length
-    if not text.isdigit():
+    if not _SIZE.fullmatch(text):
         raise BadRequest("x-openstack-image-size must be a number of bytes.")
     return int(text)
 
@@ -38,7 +41,7 @@ def import_image(call: Call, images: Images) -> Reply:
     asked = schemas.parse(call.body, call.header("X-Image-Meta-Store"), images.imports.methods())
 
     def begin(tx: Tx) -> None:
-        image = images.get(tx, call.actor, call.params["image_id"])
+        image = images.hold(tx, call.actor, call.params["image_id"])
         call.authorize(image.target(), "copy_image" if asked.method is Method.COPY_IMAGE else call.rule)
         images.imports.check(image, asked.method)
         stores = images.imports.choose_stores(image, asked.stores, asked.every_store, asked.method)

@@ -347,7 +347,7 @@ def clean(ctx: Ctx) -> Json:
 def activate(ctx: Ctx, tx: Tx) -> None:
     """The image has its data."""
     plan, outcome = _plan(ctx), ctx.results["store"]
-    image = _images(ctx).find(tx, ctx.resource)
+    image = _images(ctx).find_held(tx, ctx.resource)
     if image is None:
         raise Cancelled(f"Image {ctx.resource} was deleted.")
     locations = msgspec.convert(outcome["locations"], list[Location])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pileus.image.common import own_image
+from pileus.image.common import held_image, own_image
 from pileus.image.domain import Image
 from pileus.image.locations import schemas
 from pileus.image.locations.domain import Found
@@ -45,7 +45,7 @@ def add_location(call: Call, images: Images) -> None:
     _, place = images.locations.place(call.actor, image.id, call.body.url)
 
     def work(tx: Tx) -> None:
-        images.locations.add(tx, call.actor, own_image(call, images, tx), place, validation, call.request_id)
+        images.locations.add(tx, call.actor, held_image(call, images, tx), place, validation, call.request_id)
 
     call.transact(work)
 

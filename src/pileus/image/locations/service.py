@@ -244,5 +244,4 @@ class Locations:
         row = image_store.lock(tx, image_id)
         if row is None:
             raise NotFound(f"No image found with ID {image_id}")
-        values = row._mapping
-        return Image(**{name: values[name] for name in Image.__struct_fields__})
+        return image_store.image_of(row)

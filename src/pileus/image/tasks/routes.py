@@ -1,6 +1,7 @@
 """Tasks over HTTP."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from pileus.image import schemas as image_schemas
 from pileus.image.common import check_owner, check_visibility, own_image
@@ -81,7 +82,7 @@ def list_tasks(call: Call, images: Images) -> dict[str, Any]:
         raise BadRequest("marker must be the id of a task.")
     with call.read() as tx:
         found, more = images.tasks.page(tx, call.actor, equal, Page(limit, marker, sort))
-    query = "&".join(f"{key}={value}" for key, value in call.query.pairs if key != "marker")
+    query = urlencode([(key, value) for key, value in call.query.pairs if key != "marker"])
     answer: dict[str, Any] = {
         "tasks": [schemas.render(task, schemas.BRIEF) for task in found],
         "schema": "/v2/schemas/tasks",
