@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from pileus.identity.domain import DEFAULT_DOMAIN, SYSTEM, Assignment, Role
+from pileus.identity.jws import create_keypair, has_keypair
 from pileus.identity.keys import create_keys as create_repository
 from pileus.identity.projects import store as projects_store
 from pileus.identity.rest import Sent
@@ -36,6 +37,8 @@ def create_keys(settings: IdentitySettings) -> None:
     """Make the key repositories for tokens and credentials, where they do not exist."""
     create_repository(settings.token_keys)
     create_repository(settings.credential_keys)
+    if settings.token_provider == "jws" and not has_keypair(settings.jws_private_keys):  # noqa: S105 - a format
+        create_keypair(settings.jws_private_keys, settings.jws_public_keys)
 
 
 def bootstrap(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pileus.identity.federation.oidc.settings import OidcSettings
 from pileus.kernel.config import setting
 
 
@@ -62,7 +63,25 @@ class IdentitySettings:
     token_lifetime: int = setting(
         3600, "how long a token lives; a token gained from another one ends with it", unit="seconds", minimum=60
     )
+    token_provider: str = setting(
+        "fernet",
+        "how tokens are made. fernet: encrypted, with keys that all machines of the API share. jws: signed, with a"
+        " private key for those that log users in and public keys for all. Tokens of the other kind become void",
+        choices=("fernet", "jws"),
+    )
     token_keys: Path = setting(Path("identity/token-keys"), "the directory of the keys that encrypt tokens")
+    max_active_keys: int = setting(
+        3,
+        "keys that encrypt tokens, the staged one included, that `pileus identity rotate-keys` leaves; more, as long"
+        " as there may be tokens that need them",
+        minimum=2,
+    )
+    jws_private_keys: Path = setting(
+        Path("identity/jws-keys/private"), "the directory of the key that signs tokens, private.pem"
+    )
+    jws_public_keys: Path = setting(
+        Path("identity/jws-keys/public"), "the directory of the keys that verify signed tokens, all files *.pem"
+    )
     credential_keys: Path = setting(
         Path("identity/credential-keys"), "the directory of the keys that encrypt credentials in the database"
     )
@@ -94,5 +113,23 @@ class IdentitySettings:
     )
     return_all_endpoints_if_no_filter: bool = setting(
         True, "whether a project that is associated with no endpoints has all of them in its catalog, or none"
+    )
+    trusted_dashboard: tuple[str, ...] = setting(
+        (), "the addresses, to the letter, that may be given the tokens of those who log in with a browser"
+    )
+    default_authorization_ttl: int = setting(
+        0,
+        "how long the groups of federated users last beyond a login at the least, where their identity provider says"
+        " nothing else. 0: as long as the token",
+        unit="minutes",
+        minimum=0,
+    )
+    remote_id_attribute: str = setting(
+        "HTTP_OIDC_ISS",
+        "the attribute that must be among the remote ids of an identity provider which has some, where its protocol"
+        " names no other",
+    )
+    oidc: dict[str, OidcSettings] = setting(
+        {}, "the OpenID Connect providers behind identity providers, each a section [identity.oidc.NAME]"
     )
     security_compliance: SecurityComplianceSettings = field(default_factory=SecurityComplianceSettings)

@@ -6,13 +6,14 @@ from typing import Any
 import msgspec
 
 from pileus.identity.domain import Project, RoleRef, User
-from pileus.identity.fernet import Claims, ScopeKind, new_audit_id, seal, unseal
+from pileus.identity.federation import store as federation_store
+from pileus.identity.fernet import Claims, ScopeKind, new_audit_id
 from pileus.identity.generation import Generation, Watch
-from pileus.identity.keys import KeyRepository
 from pileus.identity.projects import store as projects_store
 from pileus.identity.roles.service import Roles
 from pileus.identity.settings import IdentitySettings
 from pileus.identity.tokens import store
+from pileus.identity.tokens.formats import token_format
 from pileus.identity.tokens.verified import Cache, Verified, actor_of
 from pileus.identity.users.login import Logins
 from pileus.identity.users.service import Users
@@ -58,7 +59,7 @@ class Tokens:
         self._users = users
         self._logins = logins
         self._roles = roles
-        self._keys = KeyRepository(settings.token_keys)
+        self._format = token_format(settings)
         self._cache = Cache(settings.cached_tokens)
         self._watch = Watch(db, clock, generation)
 
@@ -76,7 +77,7 @@ class Tokens:
         known = self._cache.get(digest, generation, now)
         if known is not None:
             return known
-        claims = unseal(self._keys, token)
+        claims = self._format.unseal(token)
         if claims is None or claims.expires_at <= now:
             return None
         with self._db.read() as tx:
@@ -104,14 +105,35 @@ class Tokens:
             home = found.get(place.home) or projects_store.PROJECTS.get(tx, place.home)
             if home is None or not home.enabled:
                 return None
+        if claims.identity_provider and not self._vouched(tx, claims):
+            return None
         roles = self._held(tx, user, claims.scope, place)
         if not roles and claims.scope != "unscoped":
             return None
+        ending = federation_store.memberships(tx, user.id, self._clock.now())
         actor = actor_of(claims, user, user_domain, place, home, roles)
         if self._policy.allows("context_is_admin", actor):
             actor = msgspec.structs.replace(actor, is_admin=True)
         return Verified(
-            claims=claims, user=user, user_domain=user_domain, place=place, place_domain=home, roles=roles, actor=actor
+            claims=claims,
+            user=user,
+            user_domain=user_domain,
+            place=place,
+            place_domain=home,
+            roles=roles,
+            actor=actor,
+            groups=tuple(group_id for group_id, idp_id, _ in ending if idp_id == claims.identity_provider),
+            lasts_until=min((claims.expires_at, *(ends for _, _, ends in ending))),
+        )
+
+    @staticmethod
+    def _vouched(tx: Tx, claims: Claims) -> bool:
+        """Whether the identity provider through which the user came may still vouch for users."""
+        provider = federation_store.PROVIDERS.get(tx, claims.identity_provider)
+        return (
+            provider is not None
+            and provider.enabled
+            and federation_store.protocol(tx, provider.id, claims.protocol) is not None
         )
 
     def _held(self, tx: Tx, user: User, scope: ScopeKind, place: Project | None) -> tuple[RoleRef, ...]:
@@ -154,11 +176,38 @@ class Tokens:
                 audit_ids=audit_ids,
                 issued_at=now,
                 expires_at=now + self._lifetime if parent is None else parent.expires_at,
+                identity_provider=parent.identity_provider if parent else "",
+                protocol=parent.protocol if parent else "",
             )
             verified = self._resolve(tx, claims)
         if verified is None:
             raise Unauthorized(_no_access(user, place))
-        token = seal(self._keys, claims)
+        token = self._format.seal(claims)
+        self._cache.put(_digest(token), generation, verified)
+        return token, verified
+
+    def issue_mapped(self, user: User, identity_provider: str, protocol: str) -> tuple[str, Verified]:
+        """An unscoped token for a user whom an identity provider vouched for just now.
+
+        Provider and protocol are empty where that made one of this cloud's own users of them.
+        """
+        generation = self._generation.value
+        now = self._clock.now() // MICROSECONDS * MICROSECONDS
+        claims = Claims(
+            user_id=user.id,
+            user_epoch=user.epoch,
+            methods=("mapped",),
+            audit_ids=(new_audit_id(),),
+            issued_at=now,
+            expires_at=now + self._lifetime,
+            identity_provider=identity_provider,
+            protocol=protocol,
+        )
+        with self._db.read() as tx:
+            verified = self._resolve(tx, claims)
+        if verified is None:
+            raise Unauthorized(_DENIED)
+        token = self._format.seal(claims)
         self._cache.put(_digest(token), generation, verified)
         return token, verified
 
