@@ -163,7 +163,8 @@ class TagFilter(msgspec.Struct, frozen=True):
 class AssignmentFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which assignments: all that are given must hold.
 
-    `with_groups`: of a user's, also those of the user's groups. `projects`: on these projects, or inherited by them.
+    `groups_at`: of a user's, also those of the groups that the user is in at this moment. `projects`: on these
+    projects, or inherited by them.
     `in_domain`: on the domain, or on a project in it.
     """
 
@@ -174,6 +175,6 @@ class AssignmentFilter(msgspec.Struct, frozen=True, kw_only=True):
     domain_id: str | None = None
     system: bool = False
     inherited: bool | None = None
-    with_groups: bool = False
+    groups_at: int | None = None
     with_inherited: bool = False
     in_domain: str | None = None

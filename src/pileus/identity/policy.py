@@ -5,6 +5,7 @@ domain, who run its projects, users and groups but can hand out no more than the
 `domain_id` in a check is the domain that the caller's token is for.
 """
 
+from pileus.identity.federation.policy import RULES as FEDERATION
 from pileus.kernel.policy import Rule
 
 _ADMIN = "rule:admin_required"
@@ -229,4 +230,5 @@ RULES: tuple[Rule, ...] = (
         "The roles that a domain's manager can hand out",
     ),
     *(Rule(f"identity:{name}", check, words) for name, check, words in _CHECKS),
+    *FEDERATION,
 )

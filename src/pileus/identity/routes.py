@@ -8,6 +8,7 @@ from pileus.identity.domain_config.routes import ROUTES as DOMAIN_CONFIGS
 from pileus.identity.endpoint_filter.routes import ROUTES as ENDPOINT_FILTERS
 from pileus.identity.endpoint_policy.routes import ROUTES as ENDPOINT_POLICIES
 from pileus.identity.errors import error_shape
+from pileus.identity.federation.routes import ROUTES as FEDERATION
 from pileus.identity.limits.routes import ROUTES as LIMITS
 from pileus.identity.oauth1.routes import ROUTES as OAUTH1
 from pileus.identity.projects.routes import ROUTES as PROJECTS
@@ -30,6 +31,7 @@ ROUTES: tuple[Route[Identity], ...] = (
     *ENDPOINT_POLICIES,
     *CREDENTIALS,
     *LIMITS,
+    *FEDERATION,
     *OAUTH1,
     *RETIRED,
 )

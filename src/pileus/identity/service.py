@@ -5,6 +5,9 @@ from pileus.identity.credentials.service import Credentials
 from pileus.identity.domain_config.service import DomainConfigs
 from pileus.identity.endpoint_filter.service import EndpointFilters
 from pileus.identity.endpoint_policy.service import EndpointPolicies
+from pileus.identity.federation.admission import Admission
+from pileus.identity.federation.login import FederatedLogins
+from pileus.identity.federation.service import Federation
 from pileus.identity.generation import Generation
 from pileus.identity.limits.service import Limits
 from pileus.identity.oauth1.service import OAuth1
@@ -43,13 +46,14 @@ class Identity:
         *,
         region: str,
     ) -> None:
+        self.clock = clock
         self.max_limit = settings.max_limit
         self.projects = Projects(settings, generation)
         passwords = passwords or Passwords(settings)
         compliance = Compliance(settings.security_compliance)
         self.users = Users(self.projects, passwords, compliance, generation, clock)
         self.logins = Logins(db, self.users, passwords, compliance, generation, clock)
-        self.roles = Roles(generation)
+        self.roles = Roles(generation, clock)
         self.catalog = Catalog(generation, all_without_filter=settings.return_all_endpoints_if_no_filter)
         self.endpoint_filters = EndpointFilters(generation)
         self.credentials = Credentials(settings, clock)
@@ -58,6 +62,9 @@ class Identity:
         self.oauth1 = OAuth1(settings, clock, generation, self.projects, self.roles)
         self.limits = Limits(settings, self.catalog, self.projects, region)
         self.tokens = Tokens(settings, clock, db, policy, generation, self.users, self.logins, self.roles)
+        self.federation = Federation(self.projects, generation)
+        admission = Admission(settings, self.federation, self.projects, self.users, self.roles, generation, clock)
+        self.federated_logins = FederatedLogins(settings, clock, db, admission, self.tokens)
 
     def authenticate(self, token: str) -> Actor:
         """The caller that a token stands for. Unauthorized if it is malformed, has ended or is revoked."""

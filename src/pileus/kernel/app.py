@@ -224,7 +224,10 @@ def write(resp: falcon.Response, reply: Reply, status: int) -> None:
     """Put a reply into Falcon's response."""
     resp.status = reply.status or status
     for name, value in reply.headers.items():
-        resp.set_header(name, value)
+        if name == "Set-Cookie":  # Falcon wants such headers appended
+            resp.append_header(name, value)
+        else:
+            resp.set_header(name, value)
     body = reply.body
     if body is None:
         if reply.content_type:

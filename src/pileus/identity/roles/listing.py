@@ -16,7 +16,11 @@ from pileus.kernel.errors import BadRequest
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """The filters of the request. `within`: the domain that the caller's token is for, and may see."""
+    """The filters of the request.
+
+    `within`: the domain that the caller's token is for, and may see. `at`: the moment, for groups that users are in
+    for some time.
+    """
 
     user_id: str | None = None
     group_id: str | None = None
@@ -29,6 +33,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     include_names: bool = False
     include_subtree: bool = False
     within: str | None = None
+    at: int
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +70,7 @@ def answer(tx: Tx, question: Question) -> list[Entry]:
         tx,
         AssignmentFilter(
             user_id=question.user_id,
-            with_groups=True,
+            groups_at=question.at,
             projects=projects,
             with_inherited=True,
             domain_id=question.domain_id,
@@ -106,7 +111,7 @@ def _expanded(
     tx: Tx, sources: Sequence[Assignment], question: Question, projects: Sequence[Project] | None
 ) -> Iterator[Entry]:
     graph = read_graph(tx)
-    members = store.members(tx, sorted({one.actor_id for one in sources if one.actor_kind == "group"}))
+    members = store.members(tx, sorted({one.actor_id for one in sources if one.actor_kind == "group"}), question.at)
     if projects is None and any(one.inherited for one in sources):
         projects = projects_store.reached(tx, sorted({one.target_id for one in sources if one.inherited}))
     for source in sources:

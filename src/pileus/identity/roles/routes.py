@@ -261,6 +261,7 @@ def list_assignments(call: Call, svc: Identity) -> dict[str, Any]:
         include_names=asked(call, "include_names"),
         include_subtree=asked(call, "include_subtree"),
         within=call.actor.domain_id,
+        at=svc.clock.now(),
     )
     with call.read() as tx:
         _authorize_listing(call, svc, tx, question)

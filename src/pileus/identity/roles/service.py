@@ -9,6 +9,7 @@ from pileus.identity.rest import Sent, changes, merge_options, missing, refuse_i
 from pileus.identity.roles import store
 from pileus.identity.roles.graph import Graph, Graphs, read_graph
 from pileus.identity.rows import Found, Wanted
+from pileus.kernel.clock import Clock
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest, Forbidden, NotFound
 from pileus.kernel.ids import new_hex
@@ -19,8 +20,9 @@ ADMIN = "admin"
 class Roles:
     """Roles, implications, assignments and what follows from them."""
 
-    def __init__(self, generation: Generation) -> None:
+    def __init__(self, generation: Generation, clock: Clock) -> None:
         self._generation = generation
+        self._clock = clock
         self._graphs = Graphs(generation)
 
     # --- roles -----------------------------------------------------------------------------------------------
@@ -127,18 +129,20 @@ class Roles:
 
     def on_project(self, tx: Tx, user_id: str, project: Project) -> tuple[RoleRef, ...]:
         """All roles of a user on a project: own, through groups, inherited and implied."""
-        wanted = AssignmentFilter(user_id=user_id, with_groups=True, projects=[project], with_inherited=True)
+        wanted = AssignmentFilter(user_id=user_id, groups_at=self._clock.now(), projects=[project], with_inherited=True)
         return self._effective(tx, wanted)
 
     def on_domain(self, tx: Tx, user_id: str, domain_id: str) -> tuple[RoleRef, ...]:
         """All roles of a user on a domain."""
         return self._effective(
-            tx, AssignmentFilter(user_id=user_id, with_groups=True, domain_id=domain_id, inherited=False)
+            tx, AssignmentFilter(user_id=user_id, groups_at=self._clock.now(), domain_id=domain_id, inherited=False)
         )
 
     def on_system(self, tx: Tx, user_id: str) -> tuple[RoleRef, ...]:
         """All roles of a user on the system."""
-        return self._effective(tx, AssignmentFilter(user_id=user_id, with_groups=True, system=True, inherited=False))
+        return self._effective(
+            tx, AssignmentFilter(user_id=user_id, groups_at=self._clock.now(), system=True, inherited=False)
+        )
 
     def _effective(self, tx: Tx, wanted: AssignmentFilter) -> tuple[RoleRef, ...]:
         held = dict.fromkeys(assignment.role_id for assignment in store.assignments(tx, wanted))
@@ -174,7 +178,7 @@ class Roles:
 
     def _useful(self, tx: Tx, user_id: str) -> Sequence[Assignment]:
         graph = self._graphs.present(tx)
-        held = store.assignments(tx, AssignmentFilter(user_id=user_id, with_groups=True))
+        held = store.assignments(tx, AssignmentFilter(user_id=user_id, groups_at=self._clock.now()))
         return [one for one in held if graph.effective([one.role_id])]
 
 

@@ -8,12 +8,14 @@ import sqlalchemy as sa
 
 from pileus.identity import models
 from pileus.identity.domain import SYSTEM, Assignment, AssignmentFilter, Project, Role
+from pileus.identity.federation.models import expiring_membership
 from pileus.identity.rows import Rows, add_once, hold
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import Conflict
 
 ROLES = Rows(models.role, Role, "role")
 _implied, _held, _membership, _project = models.implied_role, models.assignment, models.membership, models.project
+_ending = expiring_membership
 _COLUMNS = tuple(_held.c[name] for name in Assignment.__struct_fields__)
 
 
@@ -72,7 +74,7 @@ def _assignment(row: sa.Row[Any]) -> Assignment:
 def _conditions(wanted: AssignmentFilter) -> list[sa.ColumnElement[bool]]:
     conditions: list[sa.ColumnElement[bool]] = []
     if wanted.user_id is not None:
-        conditions.append(_of_user(wanted.user_id, wanted.with_groups))
+        conditions.append(_of_user(wanted.user_id, wanted.groups_at))
     if wanted.group_id is not None:
         conditions.append(sa.and_(_held.c.actor_kind == "group", _held.c.actor_id == wanted.group_id))
     if wanted.role_id is not None:
@@ -91,11 +93,14 @@ def _conditions(wanted: AssignmentFilter) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
-def _of_user(user_id: str, with_groups: bool) -> sa.ColumnElement[bool]:
+def _of_user(user_id: str, groups_at: int | None) -> sa.ColumnElement[bool]:
     own = sa.and_(_held.c.actor_kind == "user", _held.c.actor_id == user_id)
-    if not with_groups:
+    if groups_at is None:
         return own
-    groups = sa.select(_membership.c.group_id).where(_membership.c.user_id == user_id)
+    groups = sa.union_all(
+        sa.select(_membership.c.group_id).where(_membership.c.user_id == user_id),
+        sa.select(_ending.c.group_id).where(_ending.c.user_id == user_id, _ending.c.expires_at > groups_at),
+    )
     return sa.or_(own, sa.and_(_held.c.actor_kind == "group", _held.c.actor_id.in_(groups)))
 
 
@@ -110,12 +115,14 @@ def _on_projects(projects: Sequence[Project], with_inherited: bool) -> sa.Column
     )
 
 
-def members(tx: Tx, group_ids: Sequence[str]) -> dict[str, list[str]]:
-    """The users of each group."""
+def members(tx: Tx, group_ids: Sequence[str], at: int) -> dict[str, list[str]]:
+    """The users of each group at a moment."""
     found: dict[str, list[str]] = {}
-    if group_ids:
-        for row in tx.all(sa.select(_membership).where(_membership.c.group_id.in_(group_ids))):
-            found.setdefault(row.group_id, []).append(row.user_id)
+    for table, lasting in ((_membership, sa.true()), (_ending, _ending.c.expires_at > at)) if group_ids else ():
+        statement = sa.select(table.c.group_id, table.c.user_id).where(table.c.group_id.in_(group_ids), lasting)
+        for row in tx.all(statement):
+            if row.user_id not in found.setdefault(row.group_id, []):
+                found[row.group_id].append(row.user_id)
     return found
 
 

@@ -14,7 +14,8 @@ from pileus.kernel.http import Call, Reply, Route
 from pileus.kernel.policy import PUBLIC
 
 
-def _token(call: Call, svc: Identity, token: str, verified: Verified) -> Reply:
+def reply_with(call: Call, svc: Identity, token: str, verified: Verified) -> Reply:
+    """A token and what it means, as the API shows it."""
     catalog = None
     if "nocatalog" not in call.query and verified.claims.scope != "unscoped":
         with call.read() as tx:
@@ -24,7 +25,7 @@ def _token(call: Call, svc: Identity, token: str, verified: Verified) -> Reply:
 
 def issue_token(call: Call, svc: Identity) -> Reply:
     """POST /auth/tokens"""
-    return _token(call, svc, *svc.tokens.issue(call.body))
+    return reply_with(call, svc, *svc.tokens.issue(call.body))
 
 
 def _subject(call: Call, svc: Identity) -> tuple[str, Verified]:
@@ -40,7 +41,7 @@ def _subject(call: Call, svc: Identity) -> tuple[str, Verified]:
 
 def show_token(call: Call, svc: Identity) -> Reply:
     """GET /auth/tokens"""
-    return _token(call, svc, *_subject(call, svc))
+    return reply_with(call, svc, *_subject(call, svc))
 
 
 def check_token(call: Call, svc: Identity) -> Reply:

@@ -47,6 +47,12 @@ def shown(verified: Verified, catalog: Sequence[Any] | None) -> dict[str, Any]:
         "issued_at": iso_micro_z(claims.issued_at),
         "expires_at": iso_micro_z(claims.expires_at),
     }
+    if claims.identity_provider:
+        token["user"]["OS-FEDERATION"] = {
+            "groups": [{"id": group_id} for group_id in verified.groups],
+            "identity_provider": {"id": claims.identity_provider},
+            "protocol": {"id": claims.protocol},
+        }
     place, home = verified.place, verified.place_domain
     if claims.scope == "project" and place is not None and home is not None:
         token["project"] = {"domain": _named(home), **_named(place)}

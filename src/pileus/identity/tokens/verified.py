@@ -11,7 +11,11 @@ from pileus.kernel.auth import Actor
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
-    """`place`: the project or domain that the token is for; `place_domain`: the domain of that project."""
+    """`place`: the project or domain that the token is for; `place_domain`: the domain of that project.
+
+    `groups`: of a federated user, those that the identity provider says. `lasts_until`: when the token ends, or a
+    membership does on which its roles may rest, so that it must be looked at again.
+    """
 
     claims: Claims
     user: User
@@ -20,6 +24,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     place_domain: Project | None
     roles: tuple[RoleRef, ...]
     actor: Actor
+    groups: tuple[str, ...] = ()
+    lasts_until: int
 
 
 def actor_of(
@@ -60,9 +66,9 @@ class Cache:
         self._entries: OrderedDict[bytes, tuple[int, Verified]] = OrderedDict()
 
     def get(self, digest: bytes, generation: int, now: int) -> Verified | None:
-        """The token, if it was verified in this generation and has not ended."""
+        """The token, if it was verified in this generation and that still holds."""
         entry = self._entries.get(digest)
-        if entry is None or entry[0] != generation or entry[1].claims.expires_at <= now:
+        if entry is None or entry[0] != generation or entry[1].lasts_until <= now:
             return None
         return entry[1]
 

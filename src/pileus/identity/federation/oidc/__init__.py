@@ -1,0 +1,1 @@
+"""Pileus as a relying party of OpenID Connect."""
