@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pileus.identity.federation.oidc.settings import OidcSettings
-from pileus.identity.federation.oidc.settings import OidcSettings
 from pileus.kernel.config import setting
 
 
@@ -114,24 +113,6 @@ class IdentitySettings:
     )
     return_all_endpoints_if_no_filter: bool = setting(
         True, "whether a project that is associated with no endpoints has all of them in its catalog, or none"
-    )
-    trusted_dashboard: tuple[str, ...] = setting(
-        (), "the addresses, to the letter, that may be given the tokens of those who log in with a browser"
-    )
-    default_authorization_ttl: int = setting(
-        0,
-        "how long the groups of federated users last beyond a login at the least, where their identity provider says"
-        " nothing else. 0: as long as the token",
-        unit="minutes",
-        minimum=0,
-    )
-    remote_id_attribute: str = setting(
-        "HTTP_OIDC_ISS",
-        "the attribute that must be among the remote ids of an identity provider which has some, where its protocol"
-        " names no other",
-    )
-    oidc: dict[str, OidcSettings] = setting(
-        {}, "the OpenID Connect providers behind identity providers, each a section [identity.oidc.NAME]"
     )
     trusted_dashboard: tuple[str, ...] = setting(
         (), "the addresses, to the letter, that may be given the tokens of those who log in with a browser"

@@ -7,13 +7,13 @@ import msgspec
 
 from pileus.identity.domain import Project, RoleRef, User
 from pileus.identity.federation import store as federation_store
-from pileus.identity.fernet import Claims, ScopeKind, new_audit_id, seal, unseal
+from pileus.identity.fernet import Claims, ScopeKind, new_audit_id
 from pileus.identity.generation import Generation, Watch
-from pileus.identity.keys import KeyRepository
 from pileus.identity.projects import store as projects_store
 from pileus.identity.roles.service import Roles
 from pileus.identity.settings import IdentitySettings
 from pileus.identity.tokens import store
+from pileus.identity.tokens.formats import token_format
 from pileus.identity.tokens.verified import Cache, Verified, actor_of
 from pileus.identity.users.login import Logins
 from pileus.identity.users.service import Users
@@ -59,7 +59,7 @@ class Tokens:
         self._users = users
         self._logins = logins
         self._roles = roles
-        self._keys = KeyRepository(settings.token_keys)
+        self._format = token_format(settings)
         self._cache = Cache(settings.cached_tokens)
         self._watch = Watch(db, clock, generation)
 
@@ -77,7 +77,7 @@ class Tokens:
         known = self._cache.get(digest, generation, now)
         if known is not None:
             return known
-        claims = unseal(self._keys, token)
+        claims = self._format.unseal(token)
         if claims is None or claims.expires_at <= now:
             return None
         with self._db.read() as tx:
@@ -182,7 +182,7 @@ class Tokens:
             verified = self._resolve(tx, claims)
         if verified is None:
             raise Unauthorized(_no_access(user, place))
-        token = seal(self._keys, claims)
+        token = self._format.seal(claims)
         self._cache.put(_digest(token), generation, verified)
         return token, verified
 
@@ -207,7 +207,7 @@ class Tokens:
             verified = self._resolve(tx, claims)
         if verified is None:
             raise Unauthorized(_DENIED)
-        token = seal(self._keys, claims)
+        token = self._format.seal(claims)
         self._cache.put(_digest(token), generation, verified)
         return token, verified
 
