@@ -11,6 +11,7 @@ from cheroot.wsgi import Server
 from keystoneauth1 import session
 from keystoneauth1.identity import v3
 from keystoneclient.v3.client import Client
+from keystoneclient.v3.contrib.oauth1.consumers import ConsumerManager
 
 from pileus.identity.routes import make_service
 from pileus.identity.settings import IdentitySettings
@@ -75,6 +76,63 @@ def test_keystoneclient(served: Served) -> None:
     client.projects.delete(project)
     with pytest.raises(keystoneauth1.exceptions.NotFound):
         client.projects.get(project)
+
+
+def test_endpoint_filters_and_policies(served: Served) -> None:
+    """As the commands `openstack endpoint group` and `openstack endpoint add project` use them."""
+    client = Client(session=served.session(project_name="admin", project_domain_id="default"))
+    project = client.projects.create("one", "default")
+    service = client.services.create("nimbus", type="weather")
+    endpoint = client.endpoints.create(service, "http://w", interface="public", region="RegionOne")
+    group = client.endpoint_groups.create("g", {"service_id": service.id}, description="d")
+    assert client.endpoint_groups.get(group).filters == {"service_id": service.id}
+    assert client.endpoint_groups.update(group, name="h").name == "h"
+    assert [one.id for one in client.endpoint_groups.list(name="h")] == [group.id]
+    filters = client.endpoint_filter
+    filters.add_endpoint_group_to_project(group, project)
+    filters.check_endpoint_group_in_project(group, project)
+    assert [one.id for one in filters.list_endpoint_groups_for_project(project)] == [group.id]
+    assert [one.id for one in filters.list_projects_for_endpoint_group(group)] == [project.id]
+    assert [one.id for one in filters.list_endpoints_for_project(project)] == [endpoint.id]
+    filters.delete_endpoint_group_from_project(group, project)
+    filters.add_endpoint_to_project(project, endpoint)
+    filters.check_endpoint_in_project(project, endpoint)
+    assert [one.id for one in filters.list_projects_for_endpoint(endpoint)] == [project.id]
+    filters.delete_endpoint_from_project(project, endpoint)
+    client.endpoint_groups.delete(group)
+
+    policy = client.policies.create("{}", type="application/json")
+    places = client.endpoint_policy
+    places.create_policy_association_for_service(policy, service)
+    places.create_policy_association_for_endpoint(policy, endpoint)
+    places.create_policy_association_for_region_and_service(policy, "RegionOne", service)
+    places.check_policy_association_for_region_and_service(policy, "RegionOne", service)
+    assert places.get_policy_for_endpoint(endpoint).id == policy.id
+    assert [one.id for one in places.list_endpoints_for_policy(policy)] == [endpoint.id]
+    places.delete_policy_association_for_endpoint(policy, endpoint)
+
+
+def test_domain_configs_and_consumers(served: Served) -> None:
+    client = Client(session=served.session(project_name="admin", project_domain_id="default"))
+    domain = client.domains.create("far")
+    config = {"ldap": {"url": "ldap://directory", "user": "cn=me"}}
+    assert client.domain_configs.create(domain, {"ldap": {**config["ldap"], "password": "p"}}).ldap == config["ldap"]
+    changed = client.domain_configs.update(domain, {"ldap": {"url": "ldap://other"}})
+    assert changed.ldap["url"] == client.domain_configs.get(domain).ldap["url"] == "ldap://other"
+    client.domain_configs.delete(domain)
+    with pytest.raises(keystoneauth1.exceptions.NotFound):
+        client.domain_configs.get(domain)
+
+    consumers = ConsumerManager(client._adapter)  # client.oauth1 wants oauthlib, which these do not need
+    consumer = consumers.create(description="d")
+    assert consumer.secret
+    assert consumers.update(consumer, description="e").description == "e"
+    assert [one.id for one in consumers.list()] == [consumer.id]
+    consumers.delete(consumer)
+    project = client.projects.create("up", "default")
+    child = client.projects.create("down", "default", parent=project)
+    assert client.projects.get(child, parents_as_ids=True).parents == {project.id: {"default": None}}
+    assert client.projects.get(project, subtree_as_ids=True).subtree == {child.id: None}
 
 
 def test_openstacksdk(served: Served) -> None:

@@ -1,5 +1,7 @@
 """Domains' own configuration: what may be stored, what is shown, what is kept secret."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +9,10 @@ import sqlalchemy as sa
 
 from pileus.identity.domain_config.models import domain_option
 from pileus.identity.domain_config.options import DEFAULTS
-from tests.identity.conftest import Cloud
+from pileus.identity.settings import IdentitySettings, SecurityComplianceSettings
+from pileus.kernel.clock import FakeClock
+from pileus.kernel.db import Database
+from tests.identity.conftest import Cloud, cloud_on
 
 CONFIG = {
     "identity": {"driver": "ldap"},
@@ -121,6 +126,18 @@ def test_defaults(cloud: Cloud) -> None:
     assert cloud.ok("GET", "/domains/config/ldap/query_scope/default") == {"config": {"query_scope": "one"}}
     for refused in ("token/default", "ldap/colour/default", "ldap/password/default"):
         assert status(cloud, "GET", f"/domains/config/{refused}") == 403
+
+
+def test_what_passwords_must_look_like(
+    sqlite: Database, settings: IdentitySettings, tmp_path: Path, clock: FakeClock
+) -> None:
+    rules = SecurityComplianceSettings(password_regex=".{7,}", password_regex_description="seven characters")
+    for cloud in cloud_on(sqlite, replace(settings, security_compliance=rules), tmp_path, clock):
+        path = "/domains/default/config/security_compliance"
+        known = {"password_regex": ".{7,}", "password_regex_description": "seven characters"}
+        assert cloud.ok("GET", path) == {"config": {"security_compliance": known}}
+        for name, value in known.items():
+            assert cloud.ok("GET", f"{path}/{name}") == {"config": {name: value}}
 
 
 def test_who_may(cloud: Cloud) -> None:

@@ -31,6 +31,7 @@ class DomainConfigs:
 
     def __init__(self, settings: IdentitySettings, clock: Clock, generation: Generation) -> None:
         self._keys = KeyRepository(settings.credential_keys)
+        self._passwords = settings.security_compliance
         self._clock = clock
         self._generation = generation
 
@@ -75,7 +76,10 @@ class DomainConfigs:
         """What a password must look like: of the default domain, to which all others are alike. Forbidden else."""
         if domain_id != DEFAULT_DOMAIN:
             raise _invalid("security compliance can be read of the default domain only")
-        known = {"password_regex": None, "password_regex_description": None}
+        known = {
+            "password_regex": self._passwords.password_regex or None,
+            "password_regex_description": self._passwords.password_regex_description or None,
+        }
         if option is None:
             return {COMPLIANCE: known}
         if option not in known:
