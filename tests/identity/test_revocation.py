@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -127,3 +128,41 @@ def test_altered_tokens_are_refused(cloud: Cloud, alter: Callable[[str], str]) -
     altered = alter(cloud.token())
     assert not valid(cloud.identity, altered)
     assert cloud.call("GET", "/auth/projects", token=altered).status_code == 401
+
+
+def test_what_an_old_transaction_sees_is_not_remembered(any_cloud: Cloud) -> None:
+    """One that began to read before a change must not fill what all others look into after it."""
+    cloud = any_cloud
+    project = cloud.make("project", name="one")["id"]
+    user = cloud.user_with("member", f"projects/{project}")
+    implication = f"/roles/{cloud.role('member')}/implies/{cloud.role('reader')}"
+    with cloud.db.read() as old:
+        place = cloud.identity.projects.find(old, project)
+        assert place is not None
+        cloud.ok("DELETE", implication)
+        cloud.ok("PATCH", f"/services/{cloud.ok('GET', '/services?type=image')['services'][0]['id']}",
+                 {"service": {"enabled": False}})  # fmt: skip
+        cloud.identity.roles.on_project(old, user["id"], place)
+        cloud.identity.catalog.of(old, user["id"], project)
+    token = cloud.login({"project": {"id": project}}, id=user["id"], password="secret").json["token"]
+    assert [role["name"] for role in token["roles"]] == ["member"]
+    assert "image" not in {service["type"] for service in token["catalog"]}
+
+
+def test_what_a_transaction_has_changed_itself_is_not_remembered(any_cloud: Cloud) -> None:
+    """It may yet be rolled back."""
+    cloud = any_cloud
+    project = cloud.make("project", name="one")["id"]
+    user = cloud.user_with("member", f"projects/{project}")
+    with pytest.raises(ZeroDivisionError), cloud.db.write() as tx:
+        place, implied = cloud.identity.projects.find(tx, project), cloud.identity.roles.find(tx, cloud.role("admin"))
+        prior = cloud.identity.roles.find(tx, cloud.role("member"))
+        assert place is not None
+        assert prior is not None
+        assert implied is not None
+        cloud.identity.roles.imply(tx, prior, msgspec.structs.replace(implied, name="other"))
+        cloud.generation.bump()  # so that it is this transaction that reads everything anew
+        assert "admin" in {role.name for role in cloud.identity.roles.on_project(tx, user["id"], place)}
+        raise ZeroDivisionError
+    token = cloud.login({"project": {"id": project}}, id=user["id"], password="secret").json["token"]
+    assert sorted(role["name"] for role in token["roles"]) == ["member", "reader"]

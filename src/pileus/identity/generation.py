@@ -59,8 +59,7 @@ class Generation:
         outcome of one has seen those before it.
         """
         with self._exclusive():
-            self._cells[_GENERATION] += 1
-            self._cells[_FOLLOWED] = max(self._cells[_FOLLOWED], reached)
+            self._begin(max(self._cells[_FOLLOWED], reached))
 
     def follow(self, value: int) -> None:
         """Begin a new generation unless this machine has caught up with the database's `value` already.
@@ -71,8 +70,12 @@ class Generation:
             return
         with self._exclusive():
             if self._cells[_FOLLOWED] != value:
-                self._cells[_GENERATION] += 1
-                self._cells[_FOLLOWED] = value
+                self._begin(value)
+
+    def _begin(self, followed: int) -> None:
+        """In this order: who sees the new generation also sees what of the database it accounts for (see `seen_by`)."""
+        self._cells[_FOLLOWED] = followed
+        self._cells[_GENERATION] += 1
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -82,6 +85,17 @@ class Generation:
                 yield
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def seen_by(self, tx: Tx) -> int | None:
+        """The generation under which may be remembered what `tx` reads from now on; None if under no generation.
+
+        The present one is not always right: on SQLite a transaction sees what was there when it began to read, also
+        after a change to that was committed and has begun a new generation; and a transaction that changes something
+        itself sees that, although it may yet be rolled back.
+        """
+        generation = self.value
+        reached: int = tx.scalar(_VALUE) or 0
+        return generation if reached == self._cells[_FOLLOWED] else None
 
     def advance(self, tx: Tx) -> None:
         """Begin a new generation everywhere once `tx` is committed. To be called within every change that matters."""

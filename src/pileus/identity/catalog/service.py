@@ -24,13 +24,13 @@ _MOST_PROJECTS = 4096
 
 
 class _Snapshot(msgspec.Struct):
-    """What one generation's catalogs are made of.
+    """What one generation's catalogs are made of. `generation` None: it is not to be remembered.
 
     `filtered`: whether any project is associated with endpoints; `chosen`: those of the projects that were asked for,
     as far as memory is worth it.
     """
 
-    generation: int
+    generation: int | None
     services: list[tuple[CatalogService, list[Endpoint]]]
     filtered: bool
     chosen: dict[str, frozenset[str]] = msgspec.field(default_factory=dict)
@@ -71,13 +71,14 @@ class Catalog:
         return None
 
     def _present(self, tx: Tx) -> _Snapshot:
-        generation = self._generation.value
         known = self._known
-        if known is not None and known.generation == generation:
+        if known is not None and known.generation == self._generation.value:
             return known
+        generation = self._generation.seen_by(tx)
         found = _Snapshot(generation, store.enabled(tx), filters.any_project(tx))
-        with self._lock:
-            self._known = found
+        if generation is not None:
+            with self._lock:
+                self._known = found
         return found
 
     def _chosen(self, tx: Tx, present: _Snapshot, project_id: str | None) -> frozenset[str] | None:
@@ -86,8 +87,9 @@ class Catalog:
         if present.filtered and project_id is not None:
             chosen = present.chosen.get(project_id)
             if chosen is None:
+                generation = self._generation.seen_by(tx)
                 chosen = frozenset(one.id for one in filters.endpoints_of_project(tx, project_id))
-                if len(present.chosen) < _MOST_PROJECTS:
+                if generation == present.generation and len(present.chosen) < _MOST_PROJECTS:
                     present.chosen[project_id] = chosen
         return None if not chosen and self._all_without_filter else chosen
 

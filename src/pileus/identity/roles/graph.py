@@ -45,13 +45,14 @@ class Graphs:
 
     def present(self, tx: Tx) -> Graph:
         """The graph as the database has it."""
-        generation = self._generation.value
         known = self._known
-        if known is not None and known[0] == generation:
+        if known is not None and known[0] == self._generation.value:
             return known[1]
+        generation = self._generation.seen_by(tx)
         graph = read_graph(tx)
-        with self._lock:
-            self._known = (generation, graph)
+        if generation is not None:
+            with self._lock:
+                self._known = (generation, graph)
         return graph
 
 
