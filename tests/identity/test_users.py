@@ -106,3 +106,37 @@ def test_projects_of_a_user(any_cloud: Cloud) -> None:
     assert {project["name"] for project in found} == {"direct", "leaf", "inside"}
     assert leaf in found
     assert inside in found
+
+
+def test_users_and_groups_in_other_orders(any_cloud: Cloud) -> None:
+    cloud = any_cloud
+    domain = cloud.make("domain", name="far")["id"]
+    for noun in ("user", "group"):
+        for name in ("cy", "al", "bo", "di"):
+            cloud.make(noun, name=name, domain_id=domain)
+
+        def names(query: str, noun: str = noun) -> list[str]:
+            return [one["name"] for one in cloud.ok("GET", f"/{noun}s?domain_id={domain}{query}")[f"{noun}s"]]
+
+        assert names("&sort_key=name") == ["al", "bo", "cy", "di"]
+        seen, path = [], f"/{noun}s?domain_id={domain}&sort_key=name&sort_dir=desc&limit=3"
+        while path:
+            page = cloud.ok("GET", path)
+            seen += [one["name"] for one in page[f"{noun}s"]]
+            following = page["links"]["next"]
+            path = following and following.removeprefix("http://cloud.example/identity/v3")
+        assert seen == ["di", "cy", "bo", "al"]
+        for refused in ("sort_key=colour", "sort_key=name&sort_dir=up", "sort_key=name&marker=none"):
+            assert cloud.call("GET", f"/{noun}s?{refused}", token=cloud.admin).status_code == 400, refused
+
+
+def test_a_token_for_a_domain_sees_the_groups_of_the_domain(cloud: Cloud) -> None:
+    domain = cloud.make("domain", name="far")["id"]
+    user = cloud.user_with("reader", f"domains/{domain}", domain_id=domain)
+    groups = [cloud.make("group", name=home, domain_id=home)["id"] for home in (domain, "default")]
+    for group in groups:
+        cloud.ok("PUT", f"/groups/{group}/users/{user['id']}")
+    path = f"/users/{user['id']}/groups"
+    assert {one["id"] for one in cloud.ok("GET", path)["groups"]} == set(groups)
+    token = cloud.token({"domain": {"id": domain}}, id=user["id"], password="secret")
+    assert [one["id"] for one in cloud.call("GET", path, token=token).json["groups"]] == groups[:1]

@@ -7,12 +7,12 @@ from urllib.parse import urlencode
 import msgspec
 
 from pileus.identity.domain import Thing
-from pileus.identity.rows import Found, Wanted
+from pileus.identity.rows import BY_ID, Found, Wanted
 from pileus.kernel.auth import Actor
 from pileus.kernel.errors import BadRequest, Forbidden, NotFound
 from pileus.kernel.fields import MALFORMED_JSON, UNSET, Body, Param, Text, View
 from pileus.kernel.http import Call, parse_flag
-from pileus.kernel.paging import next_link, parse_limit
+from pileus.kernel.paging import next_link, parse_limit, parse_sort
 from pileus.kernel.versions import Version
 
 T = TypeVar("T", bound=Thing)
@@ -112,9 +112,18 @@ def refuse_immutable(
 
 
 def wanted(
-    call: Call, max_limit: int, columns: Mapping[str, str], flags: Iterable[str] = (), alike: Iterable[str] = ("name",)
+    call: Call,
+    max_limit: int,
+    columns: Mapping[str, str],
+    flags: Iterable[str] = (),
+    alike: Iterable[str] = ("name",),
+    sortable: Iterable[str] = (),
 ) -> Wanted:
-    """Filters and page from the query string. `columns`: parameter -> column; what else is asked for is ignored."""
+    """Filters, order and page from the query string. What else is asked for is ignored.
+
+    `columns`: parameter -> column. `sortable`: the columns that lists can be in the order of; without any it is that of
+    the ids.
+    """
     equal: dict[str, Any] = {}
     for parameter, column in columns.items():
         value = call.query.get(parameter)
@@ -130,8 +139,13 @@ def wanted(
         for comparator in _COMPARATORS
         if (text := call.query.get(f"{name}__{comparator}")) is not None
     )
+    sort = BY_ID
+    if sortable:
+        keys = {name: name for name in ("id", *sortable)}
+        sort = parse_sort(call.query.all("sort_key"), call.query.all("sort_dir"), keys, BY_ID, "asc")
     limit = call.query.get("limit")
-    return Wanted(equal, inexact, parse_limit(limit, max_limit) if limit else None, call.query.get("marker"))
+    page_size = parse_limit(limit, max_limit) if limit else None
+    return Wanted(equal, inexact, page_size, call.query.get("marker"), sort)
 
 
 def asked(call: Call, name: str) -> bool:

@@ -9,26 +9,28 @@ import sqlalchemy as sa
 
 from pileus.identity.domain import Thing
 from pileus.kernel.db import Tx, is_duplicate
-from pileus.kernel.errors import Conflict
+from pileus.kernel.errors import BadRequest, Conflict
 from pileus.kernel.paging import Page, keyset
 
 T = TypeVar("T", bound=Thing)
 
 NO_LIMIT = (1 << 31) - 2
 _END = "\x01"
+BY_ID: tuple[tuple[str, str], ...] = (("id", "asc"),)
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What part of a list is asked for: filters, and a page in the order of ids.
+    """What part of a list is asked for: filters, and a page of it.
 
     `equal`: column -> value. `alike`: (column, comparator, text) with Keystone's comparators: contains, startswith,
-    endswith, and each with an i in front for any case.
+    endswith, and each with an i in front for any case. `sort`: pairs of column and direction, the last a unique column.
     """
 
     equal: Mapping[str, Any] = {}
     alike: tuple[tuple[str, str, str], ...] = ()
     limit: int | None = None
     marker: str | None = None
+    sort: tuple[tuple[str, str], ...] = BY_ID
 
     def but(self, **equal: Any) -> "Wanted":
         """The same with further columns fixed."""
@@ -82,10 +84,19 @@ class Rows(Generic[T]):
             if text:
                 statement = statement.where(_alike(self.table.c[column], comparator, text))
         limit = NO_LIMIT if wanted.limit is None else wanted.limit
-        page = Page(limit=limit, marker=wanted.marker, sort=(("id", "asc"),))
-        marker = None if wanted.marker is None else {"id": wanted.marker}
-        rows = tx.all(keyset(statement, {"id": self.table.c.id}, page, marker))
+        page = Page(limit=limit, marker=wanted.marker, sort=wanted.sort)
+        columns = {name: self.table.c[name] for name, _ in wanted.sort}
+        rows = tx.all(keyset(statement, columns, page, self._marker(tx, wanted)))
         return Found([self._thing(row) for row in rows[:limit]], len(rows) > limit)
+
+    def _marker(self, tx: Tx, wanted: Wanted) -> dict[str, Any] | None:
+        """The values that the page comes after. BadRequest for a marker that does not exist, where order needs it."""
+        if wanted.marker is None or wanted.sort == BY_ID:
+            return None if wanted.marker is None else {"id": wanted.marker}
+        last = self.get(tx, wanted.marker)
+        if last is None:
+            raise BadRequest(f"Marker {wanted.marker} could not be found.")
+        return {name: getattr(last, name) for name, _ in wanted.sort}
 
     def insert(self, tx: Tx, thing: T, **more: Any) -> None:
         """Conflict if the name is taken, or what it refers to was deleted meanwhile."""

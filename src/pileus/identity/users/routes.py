@@ -24,6 +24,8 @@ from pileus.kernel.http import Call, Route
 from pileus.kernel.policy import PUBLIC
 
 _FILTERS = {"name": "name", "domain_id": "domain_id"}
+_SORTABLE = ("name", "domain_id")
+_SORTABLE_USERS = (*_SORTABLE, "enabled", "default_project_id", "password_expires_at")
 
 
 def show(call: Call, user: User) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def _expiring(call: Call) -> list[tuple[Comparator, int]]:
 def list_users(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /users"""
     call.authorize(target(domain_id=call.actor.domain_id))
-    want = within_own_domain(wanted(call, svc.max_limit, _FILTERS, ("enabled",)), call.actor)
+    want = within_own_domain(wanted(call, svc.max_limit, _FILTERS, ("enabled",), sortable=_SORTABLE_USERS), call.actor)
     with call.read() as tx:
         found = svc.users.page(tx, want, _expiring(call))
     return many(call, "users", found, lambda user: show(call, user))
@@ -112,7 +114,8 @@ def change_password(call: Call, svc: Identity) -> None:
 def list_user_groups(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /users/{user_id}/groups"""
     with call.read() as tx:
-        found = svc.users.groups_of(tx, _user(call, svc, tx), wanted(call, svc.max_limit, {"name": "name"}))
+        want = within_own_domain(wanted(call, svc.max_limit, {"name": "name"}), call.actor)
+        found = svc.users.groups_of(tx, _user(call, svc, tx), want)
     return many(call, "groups", found, lambda group: {**show_a_group(call, group), "membership_expires_at": None})
 
 
@@ -127,7 +130,7 @@ def list_user_projects(call: Call, svc: Identity) -> dict[str, Any]:
 def list_groups(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /groups"""
     call.authorize(target(group__domain_id=call.actor.domain_id))
-    want = within_own_domain(wanted(call, svc.max_limit, _FILTERS), call.actor)
+    want = within_own_domain(wanted(call, svc.max_limit, _FILTERS, sortable=_SORTABLE), call.actor)
     with call.read() as tx:
         found = svc.users.groups(tx, want)
     return many(call, "groups", found, lambda group: show_a_group(call, group))
