@@ -13,6 +13,7 @@ import falcon.testing
 import pytest
 
 from pileus.image.settings import ImageSettings
+from pileus.image.stores.http import HttpStore
 from pileus.image.stores.settings import StoreSettings
 from pileus.kernel.db import Database
 from pileus.kernel.errors import NotFound
@@ -483,3 +484,24 @@ def test_a_location_that_grew_short_is_no_end(lab: Lab) -> None:
     with pytest.raises(NotFound, match="shorter"):
         list(lab.api.images.stored.of(image).read())
     second.stop()
+
+
+def test_an_image_is_in_few_places_and_few_are_asked_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    image_id = lab.located()
+    asked: list[str] = []
+    size = HttpStore.size
+
+    def counted(store: HttpStore, locator: str) -> int:
+        asked.append(locator)
+        return size(store, locator)
+
+    monkeypatch.setattr(HttpStore, "size", counted)
+    add = [
+        {"op": "add", "path": "/locations/-", "value": {"url": f"{lab.url}#{number}", "metadata": {}}}
+        for number in range(11)
+    ]
+    assert lab.change(image_id, *add, *add).status_code == 413
+    assert asked == [], "a patch is no way to have thousands of requests sent"
+    assert lab.change(image_id, *add[:9]).status_code == 200
+    assert lab.change(image_id, add[10]).status_code == 413
+    assert len(lab.urls(image_id)) == 10

@@ -38,6 +38,7 @@ class ImageSettings:
     http_retries: int = setting(3, "how often hashing such data is tried", minimum=1)
     property_limit: int = setting(128, "custom properties that one image may have", minimum=1)
     tag_limit: int = setting(128, "tags that one image may have", minimum=1)
+    location_limit: int = setting(10, "places that the data of one image may be in", minimum=1)
     member_limit: int = setting(128, "projects that one image may be shared with", minimum=1)
     use_keystone_limits: bool = setting(
         True, "keep to identity's unified limits for images (image_count_total and so on) where any are registered"

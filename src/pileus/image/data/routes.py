@@ -24,13 +24,14 @@ def upload(call: Call, images: Images) -> None:
 
 
 def download(call: Call, images: Images) -> Reply:
-    """Download binary image data."""
+    """Download binary image data: of a deactivated image for administrators alone, who are to find out about it."""
     with call.read() as tx:
         image = images.get(tx, call.actor, call.params["image_id"])
     call.authorize(image.target())
     if image.status in (Status.QUEUED, Status.SAVING):
         return Reply(status=204)
-    data = images.stored.of(image)
+    examined = image.status == Status.DEACTIVATED and call.actor.is_admin
+    data = images.stored.wherever(image) if examined else images.stored.of(image)
     start, length = _range(call.header("Range"), data)
     headers = {"Content-MD5": image.checksum or "", "Accept-Ranges": "bytes"}
     if length != data.size:

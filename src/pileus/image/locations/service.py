@@ -24,7 +24,7 @@ from pileus.image.tasks.domain import TaskType
 from pileus.image.tasks.service import Tasks
 from pileus.kernel.auth import Actor
 from pileus.kernel.db import Tx
-from pileus.kernel.errors import BadRequest, Conflict, Forbidden, NotFound, Unavailable
+from pileus.kernel.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge, Unavailable
 from pileus.kernel.ids import new_request_id, new_uuid
 from pileus.kernel.saga import Sagas
 
@@ -93,10 +93,11 @@ class Locations:
     def resolve(self, actor: Actor, image: Image, operations: Sequence[Operation]) -> dict[str, Found]:
         """What is at the URLs that a patch adds. Asks the stores, so it must not be called in a transaction.
 
-        BadRequest if there is nothing.
+        BadRequest if there is nothing, TooLarge if it is too many.
         """
         adding = [each for each in operations if each.kind == "add" or not image.locations]
         given: list[Given] = [one for each in adding for one in schemas.given_by(each)]
+        self._check_count(len(given))
         found = {}
         for each in given:
             store, location = self.place(actor, image.id, each.url)
@@ -117,11 +118,16 @@ class Locations:
         patching = Patching(image, visible, {**found, **known})
         for operation in operations:
             patching.apply(operation)
+        self._check_count(len(patching.locations))
         if patching.values.get("size") is not None and image.status == Status.QUEUED:
             self._quotas.check_upload(tx, image.owner, patching.values["size"])
         for location in patching.removed:
             self._start_removal(tx, actor.owner, actor.user_id, image.id, location)
         return {**patching.values, "locations": [*patching.locations, *hidden]}
+
+    def _check_count(self, count: int) -> None:
+        if count > self.settings.location_limit:
+            raise TooLarge(f"The limit has been exceeded on the number of allowed image locations: {count}.")
 
     def add(
         self, tx: Tx, actor: Actor, image: Image, place: Location, validation: Validation | None, request_id: str
