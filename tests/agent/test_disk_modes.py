@@ -16,7 +16,7 @@ from pileus.agent.image_cache import ImageCache
 from pileus.agent.journal import Journal
 from pileus.agent.metadata_server import MetadataStore
 from tests.agent.conftest import SERVER, Site
-from tests.agent.images import CONTENT, MIB, RAW, pattern, reference
+from tests.agent.images import CONTENT, MIB, RAW, make_image, pattern, reference
 from tests.agent.test_disks import holds, info, write
 from tests.real_things import require
 
@@ -65,6 +65,52 @@ def test_every_mode_on_every_base(make: Make, site: Site, mode: str, base_format
         assert again.ensure(SPEC) == (disk,) == again.of(SERVER)
     assert holds(disk, "0x5a")
     assert site.source.fetches == ["i1"]
+
+
+def disguised(directory: Path, secret: Path) -> bytes:
+    """A disk that has a master boot record, and the header of a qcow2 whose backing file is `secret`."""
+    path = directory / "disguised"
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(secret), "-F", "raw", str(path), "1M"]
+    subprocess.run(command, check=True)
+    header = bytearray(path.read_bytes()[:MIB].ljust(MIB, b"\0"))
+    header[446:512] = bytes(64) + b"\x55\xaa"
+    return bytes(header)
+
+
+def test_a_header_that_a_guest_writes_on_its_raw_disk_opens_no_file(make: Make, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret" * 1000)
+    (disk,) = make("raw", "copy").ensure(SPEC)
+    written = disguised(tmp_path, secret)
+    with Path(disk.path).open("r+b") as file:
+        file.write(written)
+    assert info(disk.path)["format"] == "qcow2", "who asks the disk is lied to"
+    for again in (make("raw", "copy"), make("qcow2", "overlay")):
+        assert again.ensure(msgspec.structs.replace(SPEC, root_gb=2)) == (disk,)
+        assert (disk.format, again.of(SERVER)) == ("raw", (disk,))
+    with Path(disk.path).open("rb") as file:
+        assert file.read(MIB) == written
+
+
+@pytest.mark.parametrize("mode", ["overlay", "copy"])
+def test_an_image_in_an_image_stays_content_when_it_is_resized(
+    make: Make, site: Site, mode: str, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret" * 1000)
+    inner = disguised(tmp_path, secret)
+    outer = make_image(tmp_path, "qcow2", inner)
+    site.source.images["i2"] = outer
+    spec = msgspec.structs.replace(SPEC, image=reference(outer, "qcow2", "i2"))
+    for _ in range(2):
+        (disk,) = make("raw", mode).ensure(spec)
+    assert disk.size == GIB
+    if mode == "overlay":
+        assert info(disk.path)["backing-filename-format"] == "raw"
+    back = tmp_path / "back"
+    subprocess.run(["qemu-img", "convert", "-f", disk.format, "-O", "raw", disk.path, back], check=True)
+    with back.open("rb") as file:
+        assert file.read(2 * MIB) == inner + bytes(MIB)
 
 
 @pytest.mark.parametrize("base_format", ["raw", "qcow2"])
