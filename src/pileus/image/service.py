@@ -160,14 +160,20 @@ class Images:
         self.update(tx, image, {"tags": [other for other in image.tags if other != tag]})
 
     def delete(self, tx: Tx, image: Image) -> None:
-        """Delete an image; its data goes as soon as the transaction is durable."""
+        """Delete an image; its data goes as soon as the transaction is durable, its id when nobody brings it data."""
         if image.protected:
             raise Forbidden(f"Image {image.id} is protected and cannot be deleted.")
-        if not store.change_status(tx, image.id, _before(Status.DELETED), Status.DELETED, uploader=None):
+        if not store.change_status(tx, image.id, _before(Status.DELETED), Status.DELETED):
             raise NotFound(f"No image found with ID {image.id}")
         self.cache.forget(tx, image.id)
         self.imports.forget(tx, image.id)
         tx.after_commit(lambda: self.stored.remove(image.id, image.locations))
+
+    def let_go(self, tx: Tx, image_id: str, task: str) -> None:
+        """An import, or whatever brought data to an image by such a task, has ended: a deleted image is forgotten."""
+        row = store.let_go(tx, image_id, "import_task", task)
+        if row is not None:
+            tx.after_commit(lambda: self.stored.remove(image_id, row.locations))
 
     def set_active(self, tx: Tx, image: Image, active: bool) -> None:
         """Make the data available, or not. Forbidden in other states than active and deactivated."""

@@ -150,8 +150,20 @@ def finish_upload(tx: Tx, image_id: str, uploader: str, target: str, **values: A
 
 
 def uploads(tx: Tx) -> Sequence[Row]:
-    """Images that are being received: id and uploader."""
-    return tx.all(sa.select(image.c.id, image.c.uploader).where(image.c.status == Status.SAVING))
+    """Images that are being received, also those that were deleted meanwhile: id, status and uploader."""
+    deleted_meanwhile = sa.and_(image.c.status == Status.DELETED, image.c.uploader.is_not(None))
+    wanted = sa.or_(image.c.status == Status.SAVING, deleted_meanwhile)
+    return tx.all(sa.select(image.c.id, image.c.status, image.c.uploader).where(wanted))
+
+
+def let_go(tx: Tx, image_id: str, column: str, holder: str) -> Row | None:
+    """The deleted image to which this holder's data (column: `uploader` or `import_task`) comes no more, id and
+    locations; None if there is none."""
+    mine = sa.and_(image.c.id == image_id, image.c.status == Status.DELETED, image.c[column] == holder)
+    row = tx.one(sa.select(image.c.id, image.c.locations).where(mine))
+    if row is not None:
+        tx.execute(sa.update(image).where(mine).values({column: None}))
+    return row
 
 
 def deleted(tx: Tx) -> Sequence[Row]:
@@ -160,7 +172,11 @@ def deleted(tx: Tx) -> Sequence[Row]:
 
 
 def purge(tx: Tx, image_id: str) -> None:
-    """Forget a deleted image."""
+    """Forget a deleted image, unless somebody is at work on its data still: its id must not be taken before that ends,
+    or what they write or remove would be the data of the image that took it."""
+    idle = sa.and_(image.c.status == Status.DELETED, image.c.uploader.is_(None), image.c.import_task.is_(None))
+    if tx.one(sa.select(image.c.id).where(image.c.id == image_id, idle)) is None:
+        return
     tx.execute(sa.delete(image_property).where(image_property.c.image_id == image_id))
     tx.execute(sa.delete(image_tag).where(image_tag.c.image_id == image_id))
     tx.execute(sa.delete(image_location).where(image_location.c.image_id == image_id))

@@ -182,12 +182,14 @@ class Data:
             received = self.receive(image, target, chunks)
         except BaseException as err:
             if not self._db.transact(lambda tx: store.finish_upload(tx, image.id, uploader, Status.QUEUED)):
+                self.let_go(image.id, uploader)
                 raise _deleted_meanwhile(image) from err
             explain(image, err)
         now = self._clock.now()
         values = {"updated_at": now, "locations": [received.location], **received.facts}
         if not self._db.transact(lambda tx: store.finish_upload(tx, image.id, uploader, Status.ACTIVE, **values)):
             target.remove(received.location.locator)
+            self.let_go(image.id, uploader)
             raise _deleted_meanwhile(image)
 
     def receive(self, image: Image, target: Store, chunks: Iterator[bytes]) -> Received:
@@ -232,6 +234,12 @@ class Data:
             return
         self._db.transact(lambda tx: store.purge(tx, image_id))
 
+    def let_go(self, image_id: str, uploader: str) -> None:
+        """An uploader has ended, or died: if the image was deleted meanwhile, what is left of it goes now."""
+        row = self._db.transact(lambda tx: store.let_go(tx, image_id, "uploader", uploader))
+        if row is not None:
+            self.remove(image_id, row.locations)
+
     def reconcile(self) -> None:
         """Take back uploads whose process died, and remove data that belongs to no image."""
         with self._db.read() as tx:
@@ -248,6 +256,9 @@ class Data:
 
     def _take_back(self, uploader: str, row: Row) -> None:
         """While a store that may hold a part of it is away, the upload is not over."""
+        if row.status == Status.DELETED:
+            self.let_go(row.id, uploader)
+            return
         log.warning("an upload was cut off; the image is queued again", image=row.id)
         with _later():
             for each in self.stores.all():

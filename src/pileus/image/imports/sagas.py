@@ -374,6 +374,7 @@ def activate(ctx: Ctx, tx: Tx) -> None:
 def give_up(ctx: Ctx, tx: Tx, failure: Failure) -> None:
     """The image is as before, and says which stores did not get the data."""
     plan = _plan(ctx)
+    _images(ctx).let_go(tx, ctx.resource, plan.task)
     now = ctx.clock.now()
     state = ImportState([], plan.stores)
     if plan.method is Method.COPY_IMAGE:

@@ -105,10 +105,12 @@ class Imports:
         except BaseException as err:
             self.staging.discard(image.id)
             if not self._finish(image.id, uploader, Status.QUEUED):
+                self.stored.let_go(image.id, uploader)
                 raise _deleted_meanwhile(image) from err
             explain(image, err)
         if not self._finish(image.id, uploader, Status.UPLOADING, size=staged, updated_at=self._clock.now()):
             self.staging.discard(image.id)
+            self.stored.let_go(image.id, uploader)
             raise _deleted_meanwhile(image)
 
     def _receive(self, image: Image, chunks: Iterator[bytes], size: int | None) -> int:

@@ -161,6 +161,7 @@ def added(ctx: Ctx, tx: Tx) -> None:
 def not_added(ctx: Ctx, tx: Tx, failure: Failure) -> None:
     """The image is queued again."""
     addition, images = _addition(ctx), _images(ctx)
+    images.let_go(tx, ctx.resource, addition.task)
     values: dict[str, Any] = {"status": Status.QUEUED, "import_task": None, "updated_at": ctx.clock.now()}
     if not images.stored.stores.get(addition.store).read_only:
         values["locations"] = []
@@ -231,6 +232,7 @@ def moved(ctx: Ctx, tx: Tx) -> None:
 def not_moved(ctx: Ctx, tx: Tx, _failure: Failure) -> None:
     """All is as before."""
     move = _move(ctx)
+    _images(ctx).let_go(tx, ctx.resource, move.slot)
     state = ImportState([], [move.target])
     imports_store.change(tx, ctx.resource, move.slot, _BOTH, import_task=None, import_state=state)
 
@@ -243,6 +245,8 @@ def remove(ctx: Ctx) -> Json:
     store, locator = ctx.params["store"], ctx.params["locator"]
     with ctx.db.read() as tx:
         image = _images(ctx).find(tx, ctx.resource)
+    if image is not None and image.status == Status.SAVING:
+        raise Unavailable("Data is coming to an image of the same id.")
     current: list[Location] = [] if image is None else image.locations
     if any((each.store, each.locator) == (store, locator) for each in current):
         return None
