@@ -110,7 +110,7 @@ class Dispatcher:
         token = req.get_header("X-Auth-Token")
         if token:
             try:
-                return self.authenticator.authenticate(token)
+                return _allowed(self.authenticator.authenticate(token), resource.service, req)
             except Unauthorized:
                 if not self._all_public(resource, req.method):
                     raise
@@ -195,6 +195,16 @@ class Dispatcher:
 def _require_exact(service: Service[Any], req: falcon.Request) -> None:
     if service.exact_paths and req.env["PATH_INFO"].endswith("/"):  # Falcon has taken the slash off req.path
         raise NotFound("The resource could not be found.")
+
+
+def _allowed(caller: Actor, service: Service[Any], req: falcon.Request) -> Actor:
+    """The caller. Unauthorized, as from OpenStack, if it has access rules and none of them is for this request."""
+    if caller.access_rules is None:
+        return caller
+    path = "/" + req.path.removeprefix("/").partition("/")[2]  # as the service has it: without "/compute"
+    if any(rule.allows(service.types, req.method, path) for rule in caller.access_rules):
+        return caller
+    raise Unauthorized("The token's access rules do not allow this request.")
 
 
 def _require_authorized(route: Route[Any], call: Call) -> None:

@@ -4,9 +4,15 @@ from typing import Any, Protocol
 
 import msgspec
 
+from pileus.kernel.access_rules import AccessRule
+
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
-    """The caller, as its token says. `is_admin`: satisfies the policy rule `context_is_admin`."""
+    """The caller, as its token says. `is_admin`: satisfies the policy rule `context_is_admin`.
+
+    `methods`: how the caller logged in. `unrestricted`: whether the application credential that it logged in with may
+    make others like itself. `access_rules`: the only requests that it may make; None for any.
+    """
 
     user_id: str
     user_name: str = ""
@@ -23,6 +29,11 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     is_admin: bool = False
     token_id: str = ""  # the audit id, never the token itself
     expires_at: int = 0
+    methods: frozenset[str] = frozenset()
+    trust_id: str | None = None
+    application_credential_id: str | None = None
+    unrestricted: bool = False
+    access_rules: tuple[AccessRule, ...] | None = None
 
     @property
     def owner(self) -> str:
@@ -41,6 +52,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
             "roles": self.roles,
             "is_admin": self.is_admin,
             "system_scope": "all" if self.system else None,
+            "trust_id": self.trust_id,
         }
 
 

@@ -175,7 +175,10 @@ ErrorShape = Callable[[PileusError, int, str], tuple[Any, str]]
 
 @dataclass(frozen=True)
 class Service(Generic[S]):
-    """A public API: where it lives, its routes and its ways of speaking."""
+    """A public API: where it lives, its routes and its ways of speaking.
+
+    `types`: what it is called in the catalog, and so in access rules; its name, if nothing else is said.
+    """
 
     name: str  # "compute"
     prefix: str  # "/compute/v2.1"
@@ -188,3 +191,8 @@ class Service(Generic[S]):
     request_id_headers: tuple[str, ...] = ("X-Openstack-Request-Id",)
     documents: Mapping[str, Callable[[str], Reply]] = field(default_factory=dict)
     """Version documents outside `prefix`: path -> function of the cloud's address."""
+    types: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.types:
+            object.__setattr__(self, "types", (self.name,))
