@@ -68,6 +68,15 @@ class Node:
         assert result.status_code == status, result.text
         return result
 
+    def authenticate(
+        self, identity: dict[str, Any], scope: Any = None, *, status: int = 201, **headers: str
+    ) -> falcon.testing.Result:
+        """Log in by the methods that are the keys of `identity`."""
+        auth = {"identity": {"methods": list(identity), **identity}} | ({"scope": scope} if scope is not None else {})
+        result = self.call("POST", "/auth/tokens", {"auth": auth}, **headers)
+        assert result.status_code == status, result.text
+        return result
+
     def token(self, scope: Any = None, **user: Any) -> str:
         """The token of a login."""
         token: str = self.login(scope, **user).headers["X-Subject-Token"]
@@ -139,6 +148,29 @@ class Cloud(Node):
         return user
 
 
+class Person:
+    """A user with a role on a project of its own, and what it logs in with."""
+
+    def __init__(self, cloud: Cloud, name: str, role: str = "member", project: str | None = None) -> None:
+        self.cloud = cloud
+        self.project: str = project or cloud.make("project", name=f"{name}'s")["id"]
+        self.id: str = cloud.user_with(role, f"projects/{self.project}", name=name)["id"]
+        self.password = {"password": {"user": {"id": self.id, "password": "secret"}}}
+        self.scope = {"project": {"id": self.project}}
+
+    @property
+    def token(self) -> str:
+        """A new token for the project."""
+        token: str = self.cloud.authenticate(self.password, self.scope).headers["X-Subject-Token"]
+        return token
+
+    def call(self, method: str, path: str, body: Any = None, *, status: int, token: str | None = None) -> Any:
+        """Call as the user; the response's JSON."""
+        result = self.cloud.call(method, path, body, token=token or self.token)
+        assert result.status_code == status, f"{method} {path}: {result.status_code} {result.text}"
+        return result.json if result.content else None
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
@@ -150,6 +182,7 @@ def settings(tmp_path: Path) -> IdentitySettings:
     return replace(
         IdentitySettings(),
         token_keys=tmp_path / "token-keys",
+        receipt_keys=tmp_path / "receipt-keys",
         credential_keys=tmp_path / "credential-keys",
         argon2_memory=1024,
         argon2_passes=1,

@@ -146,6 +146,8 @@ def test_every_rule_exists_and_is_used() -> None:
     assert used <= known
     by_handlers = {f"identity:{verb}_domain_role{end}" for verb, end in
                    (("get", ""), ("list", "s"), ("create", ""), ("update", ""), ("delete", ""))}  # fmt: skip
-    by_handlers.add("identity:list_role_assignments_for_tree")
+    by_handlers.add("identity:get_security_compliance_domain_config")
+    by_handlers |= {f"identity:list_{what}" for what in
+                    ("role_assignments_for_tree", "trusts_for_trustor", "trusts_for_trustee")}  # fmt: skip
     operations = {name for name in known if name.startswith("identity:")}
     assert operations - used == by_handlers

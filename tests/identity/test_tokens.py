@@ -151,7 +151,9 @@ REFUSED_SCOPES: tuple[tuple[dict[str, Any], int], ...] = (
     ({"domain": {"name": "nowhere"}}, 401),
     ({"system": {"all": False}}, 400),
     ({"project": {"id": "x"}, "domain": {"id": "x"}}, 400),
-    ({"OS-TRUST:trust": {"id": "x"}}, 400),
+    ({"OS-TRUST:trust": {"id": "x"}}, 401),
+    ({"OS-TRUST:trust": {}}, 400),
+    ({"OS-TRUST:other": {"id": "x"}}, 400),
 )
 
 

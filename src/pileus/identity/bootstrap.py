@@ -34,8 +34,9 @@ _SYSTEM_ACTOR = Actor(user_id="bootstrap")
 
 
 def create_keys(settings: IdentitySettings) -> None:
-    """Make the key repositories for tokens and credentials, where they do not exist."""
+    """Make the key repositories for tokens, receipts and credentials, where they do not exist."""
     create_repository(settings.token_keys)
+    create_repository(settings.receipt_keys)
     create_repository(settings.credential_keys)
     if settings.token_provider == "jws" and not has_keypair(settings.jws_private_keys):  # noqa: S105 - a format
         create_keypair(settings.jws_private_keys, settings.jws_public_keys)

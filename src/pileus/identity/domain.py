@@ -25,6 +25,8 @@ USER_OPTIONS = frozenset(
         "ignore_user_inactivity",
         "ignore_lockout_failure_attempts",
         "lock_password",
+        "multi_factor_auth_enabled",
+        "multi_factor_auth_rules",
     }
 )
 

@@ -40,6 +40,7 @@ _SEES_GROUP = f"{_SEES_ALL} or {_reader('group.domain_id')}"
 _MANAGES_GROUP = f"{_ADMIN} or {_manager('group.domain_id')}"
 _BOTH = ("group.domain_id", "user.domain_id")
 _SEES_ROLES = f"{_SEES_ALL} or (role:manager and not domain_id:None)"
+_TRUSTOR, _TRUSTEE = (f"user_id:%(target.trust.{side}_user_id)s" for side in ("trustor", "trustee"))
 _OWN_CREDENTIAL = "user_id:%(target.credential.user_id)s"
 
 _CHECKS: tuple[tuple[str, str, str], ...] = (
@@ -143,6 +144,27 @@ _CHECKS: tuple[tuple[str, str, str], ...] = (
     ("create_credential", f"{_ADMIN} or {_OWN_CREDENTIAL}", "Create a credential"),
     ("update_credential", f"{_ADMIN} or {_OWN_CREDENTIAL}", "Change a credential"),
     ("delete_credential", f"{_ADMIN} or {_OWN_CREDENTIAL}", "Delete a credential"),
+    ("ec2_get_credential", f"{_SEES_ALL} or {_OWN_CREDENTIAL}", "Show an EC2 credential"),
+    ("ec2_list_credentials", f"{_SEES_ALL} or rule:owner", "List the EC2 credentials of a user"),
+    ("ec2_create_credential", "rule:admin_or_owner", "Create an EC2 credential for a user"),
+    ("ec2_delete_credential", f"{_ADMIN} or {_OWN_CREDENTIAL}", "Delete an EC2 credential"),
+    ("ec2tokens_validate", "rule:service_or_admin", "Get a token for a request with an EC2 signature"),
+    ("s3tokens_validate", "rule:service_or_admin", "Learn who signed an S3 request"),
+    ("get_application_credential", f"{_SEES_ALL} or rule:owner", "Show an application credential"),
+    ("list_application_credentials", f"{_SEES_ALL} or rule:owner", "List the application credentials of a user"),
+    ("create_application_credential", "rule:owner", "Create an application credential for oneself"),
+    ("delete_application_credential", "rule:admin_or_owner", "Delete an application credential"),
+    ("get_access_rule", f"{_SEES_ALL} or {_OWN_USER}", "Show an access rule"),
+    ("list_access_rules", f"{_SEES_ALL} or {_OWN_USER}", "List the access rules of a user"),
+    ("delete_access_rule", f"{_ADMIN} or {_OWN_USER}", "Delete an access rule"),
+    ("create_trust", "user_id:%(trust.trustor_user_id)s", "Create a trust as its trustor"),
+    ("list_trusts", _SEES_ALL, "List all trusts"),
+    ("list_trusts_for_trustor", f"{_SEES_ALL} or {_TRUSTOR}", "List the trusts of a trustor"),
+    ("list_trusts_for_trustee", f"{_SEES_ALL} or {_TRUSTEE}", "List the trusts of a trustee"),
+    ("get_trust", f"{_SEES_ALL} or {_TRUSTOR} or {_TRUSTEE}", "Show a trust"),
+    ("delete_trust", f"{_ADMIN} or {_TRUSTOR}", "Delete a trust"),
+    ("list_roles_for_trust", f"{_SEES_ALL} or {_TRUSTOR} or {_TRUSTEE}", "List the roles of a trust"),
+    ("get_role_for_trust", f"{_SEES_ALL} or {_TRUSTOR} or {_TRUSTEE}", "Show a role of a trust"),
     ("get_policy", _SEES_ALL, "Show a policy document"),
     ("list_policies", _SEES_ALL, "List policy documents"),
     ("create_policy", _ADMIN, "Create a policy document"),

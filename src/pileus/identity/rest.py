@@ -7,8 +7,11 @@ from urllib.parse import urlencode
 import msgspec
 
 from pileus.identity.domain import Thing
+from pileus.identity.multifactor.rules import RULES as MFA_RULES
+from pileus.identity.multifactor.rules import checked_rules
 from pileus.identity.rows import BY_ID, Found, Wanted
 from pileus.kernel.auth import Actor
+from pileus.kernel.clock import Clock, parse_iso
 from pileus.kernel.errors import BadRequest, Forbidden, NotFound
 from pileus.kernel.fields import MALFORMED_JSON, UNSET, Body, Param, Text, View
 from pileus.kernel.http import Call, parse_flag
@@ -28,7 +31,15 @@ def NameText(maximum: int) -> Any:  # noqa: N802 - a type, like fields.Text
 
 
 LongText = Text(maximum=None)
-Id = Text(minimum=1, maximum=36)
+Id: Any = Text(minimum=1, maximum=36)
+_RoleName: Any = NameText(255)
+
+
+class RoleReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A role in a request: by its id, or a global one by its name."""
+
+    id: Id | None = None
+    name: _RoleName | None = None
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -72,6 +83,21 @@ class Attributes(Body):
         )
 
 
+def future(clock: Clock, text: str | None) -> int | None:
+    """The instant at which something shall end. BadRequest if it is past, or none at all."""
+    if text is None:
+        return None
+    try:
+        instant = parse_iso(text)
+    except (ValueError, OverflowError) as err:
+        raise BadRequest(
+            f"expires_at must be an ISO 8601 time, such as 2038-01-19T03:14:07.000000Z: '{text}'."
+        ) from err
+    if instant <= clock.now():
+        raise BadRequest("expires_at must be in the future.")
+    return instant
+
+
 def changes(thing: Thing, sent: Sent, columns: Iterable[str], nulls: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The columns that an update sets. `nulls`: what a null means where the column cannot hold one.
 
@@ -89,13 +115,15 @@ def changes(thing: Thing, sent: Sent, columns: Iterable[str], nulls: Mapping[str
 
 
 def merge_options(old: Mapping[str, Any], given: Mapping[str, Any] | None, allowed: frozenset[str]) -> dict[str, Any]:
-    """Resource options after an update: null removes one. BadRequest for what is no option, or not a boolean."""
+    """Resource options after an update: null removes one. BadRequest for what is no option, or not of its type."""
     merged = dict(old)
     for name, value in (given or {}).items():
         if name not in allowed:
             raise BadRequest(f"'{name}' is not an option of this resource. Options: {', '.join(sorted(allowed))}.")
         if value is None:
             merged.pop(name, None)
+        elif name == MFA_RULES:
+            merged[name] = checked_rules(value)
         elif isinstance(value, bool):
             merged[name] = value
         else:

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from pileus.identity.application_credentials.routes import ROUTES as APPLICATION_CREDENTIALS
 from pileus.identity.catalog.routes import ROUTES as CATALOG
 from pileus.identity.credentials.routes import ROUTES as CREDENTIALS
 from pileus.identity.domain_config.routes import ROUTES as DOMAIN_CONFIGS
+from pileus.identity.ec2.routes import ROUTES as EC2
 from pileus.identity.endpoint_filter.routes import ROUTES as ENDPOINT_FILTERS
 from pileus.identity.endpoint_policy.routes import ROUTES as ENDPOINT_POLICIES
 from pileus.identity.errors import error_shape
@@ -17,6 +19,7 @@ from pileus.identity.retired.routes import ROUTES as RETIRED
 from pileus.identity.roles.routes import ROUTES as ROLES
 from pileus.identity.service import Identity
 from pileus.identity.tokens.routes import ROUTES as TOKENS
+from pileus.identity.trusts.routes import ROUTES as TRUSTS
 from pileus.identity.users.routes import ROUTES as USERS
 from pileus.kernel.http import Reply, Route, Service
 
@@ -31,6 +34,9 @@ ROUTES: tuple[Route[Identity], ...] = (
     *ENDPOINT_POLICIES,
     *CREDENTIALS,
     *LIMITS,
+    *APPLICATION_CREDENTIALS,
+    *TRUSTS,
+    *EC2,
     *FEDERATION,
     *OAUTH1,
     *RETIRED,

@@ -85,6 +85,35 @@ class IdentitySettings:
     credential_keys: Path = setting(
         Path("identity/credential-keys"), "the directory of the keys that encrypt credentials in the database"
     )
+    receipt_keys: Path = setting(
+        Path("identity/receipt-keys"),
+        "the directory of the keys that encrypt receipts of logins that need more methods",
+    )
+    receipt_lifetime: int = setting(
+        300, "how long such a login can be continued", unit="seconds", minimum=30, maximum=3600
+    )
+    allow_expired_window: int = setting(
+        172_800, "how long after its end a token is still shown to services that ask for it", unit="seconds", minimum=0
+    )
+    totp_previous_windows: int = setting(
+        1, "passcodes that are taken though they are not in force any more, each for 30 seconds", minimum=0, maximum=10
+    )
+    max_application_credentials: int = setting(
+        0, "application credentials that a user may have; 0 for any number", minimum=0
+    )
+    max_redelegation_count: int = setting(
+        3, "how often a trust may be handed on from trustee to trustee; 0 for never", minimum=0, maximum=10
+    )
+    ec2_window: int = setting(
+        900, "how far the time in an EC2 signature may be from ours, either way", unit="seconds", minimum=60
+    )
+    s3_signature_age: int = setting(
+        604_800,
+        "how old a signature may be that an S3 gateway asks about: the gateway itself knows when a presigned request"
+        " ends, and S3 allows seven days",
+        unit="seconds",
+        minimum=60,
+    )
     cached_tokens: int = setting(
         4096, "verified tokens that each process keeps in memory (about 2 KiB each)", minimum=16, maximum=1_000_000
     )

@@ -11,11 +11,17 @@ from pileus.identity.credentials.schemas import (
     POLICY_CREATE,
     POLICY_UPDATE,
 )
+from pileus.identity.credentials.service import is_within
+from pileus.identity.delegation import refuse_restricted
 from pileus.identity.domain import Credential, PolicyDocument
 from pileus.identity.rest import many, one, permitted, target, wanted
+from pileus.identity.rows import Found
 from pileus.identity.service import Identity
+from pileus.kernel.auth import Actor
 from pileus.kernel.db import Tx
 from pileus.kernel.http import Call, Route
+
+MANAGE = "make, change or delete credentials"
 
 
 def show(call: Call, credential: Credential) -> dict[str, Any]:
@@ -23,8 +29,11 @@ def show(call: Call, credential: Credential) -> dict[str, Any]:
     return one(call, "credentials", CREDENTIAL, credential)
 
 
-def _target(credential: Credential | None) -> Mapping[str, Any]:
-    return target(credential__user_id=credential.user_id) if credential is not None else {}
+def target_of(actor: Actor, credential: Credential | None) -> Mapping[str, Any]:
+    """What rules may ask about a credential; a caller who may not handle it as its owner's learns no owner."""
+    if credential is None or not is_within(actor, credential):
+        return {}
+    return target(credential__user_id=credential.user_id)
 
 
 def list_credentials(call: Call, svc: Identity) -> dict[str, Any]:
@@ -35,19 +44,23 @@ def list_credentials(call: Call, svc: Identity) -> dict[str, Any]:
     want = wanted(call, svc.max_limit, {"user_id": "user_id", "type": "type"}, alike=())
     with call.read() as tx:
         found = svc.credentials.page(tx, want, owner)
+    if owner is not None:
+        found = Found([credential for credential in found.things if is_within(call.actor, credential)], found.more)
     return many(call, "credentials", found, lambda credential: show(call, credential))
 
 
 def create_credential(call: Call, svc: Identity) -> dict[str, Any]:
     """POST /credentials"""
     call.authorize(target(credential__user_id=call.body.known["user_id"]))
-    return {"credential": show(call, call.transact(lambda tx: svc.credentials.create(tx, call.body)))}
+    refuse_restricted(call.actor, MANAGE, through_trust=True)
+    credential = call.transact(lambda tx: svc.credentials.create(tx, call.actor, call.body))
+    return {"credential": show(call, credential)}
 
 
 def _credential(call: Call, svc: Identity, tx: Tx) -> Credential:
     credential_id = call.params["credential_id"]
     credential = svc.credentials.find(tx, credential_id)
-    return permitted(call, credential, "credential", credential_id, _target(credential))
+    return permitted(call, credential, "credential", credential_id, target_of(call.actor, credential))
 
 
 def show_credential(call: Call, svc: Identity) -> dict[str, Any]:
@@ -58,12 +71,14 @@ def show_credential(call: Call, svc: Identity) -> dict[str, Any]:
 
 def update_credential(call: Call, svc: Identity) -> dict[str, Any]:
     """PATCH /credentials/{credential_id}"""
+    refuse_restricted(call.actor, MANAGE, through_trust=True)
     credential = call.transact(lambda tx: svc.credentials.update(tx, _credential(call, svc, tx), call.body))
     return {"credential": show(call, credential)}
 
 
 def delete_credential(call: Call, svc: Identity) -> None:
     """DELETE /credentials/{credential_id}"""
+    refuse_restricted(call.actor, MANAGE, through_trust=True)
     call.transact(lambda tx: svc.credentials.delete(tx, _credential(call, svc, tx)))
 
 

@@ -7,6 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from pileus.identity import models
+from pileus.identity.application_credentials import store as application_credentials
 from pileus.identity.domain import Project, TagFilter
 from pileus.identity.rows import Found, Rows, Wanted
 from pileus.kernel.db import Tx
@@ -107,6 +108,8 @@ def delete_domain(tx: Tx, domain_id: str) -> None:
         for row in tx.all(sa.select(table.c.id).where(table.c.domain_id == domain_id))
     ]
     inside = [row.id for row in tx.all(sa.select(_project.c.id).where(_project.c.domain_id == domain_id))]
+    for ids in _chunks(actors):
+        application_credentials.delete_of(tx, ids)  # which keep the users' access rules
     for table in (models.user, models.group, models.role):
         tx.execute(sa.delete(table).where(table.c.domain_id == domain_id))
     # Cut loose from each other first: MariaDB checks each row's references as it goes.

@@ -1,11 +1,12 @@
 """The rules of roles and assignments."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from pileus.identity.application_credentials import store as application_credentials
 from pileus.identity.domain import RESOURCE_OPTIONS, SYSTEM, Assignment, AssignmentFilter, Project, Role, RoleRef
 from pileus.identity.generation import Generation
 from pileus.identity.projects import store as projects_store
-from pileus.identity.rest import Sent, changes, merge_options, missing, refuse_immutable
+from pileus.identity.rest import RoleReference, Sent, changes, merge_options, missing, refuse_immutable
 from pileus.identity.roles import store
 from pileus.identity.roles.graph import Graph, Graphs, read_graph
 from pileus.identity.rows import Found, Wanted
@@ -70,6 +71,20 @@ class Roles:
         store.ROLES.delete(tx, role.id)
         self._generation.advance(tx)
 
+    def named(self, tx: Tx, references: Sequence[RoleReference]) -> list[str]:
+        """The ids of the roles that a request names. BadRequest for a reference that is neither id nor name."""
+        roles = self._graphs.present(tx).roles
+        by_name = {role.name: role.id for role in roles.values() if role.domain_id is None}
+        found = []
+        for reference in references:
+            if (reference.id is None) == (reference.name is None):
+                raise BadRequest("A role is named by its id or by its name.")
+            role_id = reference.id or by_name.get(reference.name or "")
+            if role_id is None or role_id not in roles:
+                raise missing("role", reference.id or reference.name or "")
+            found.append(role_id)
+        return found
+
     # --- implications ----------------------------------------------------------------------------------------
 
     def graph(self, tx: Tx) -> Graph:
@@ -114,9 +129,14 @@ class Roles:
             raise _not_assigned(assignment)
 
     def revoke(self, tx: Tx, assignment: Assignment) -> None:
-        """Take a role away: at once, also from tokens that exist. NotFound if it is not assigned."""
+        """Take a role away: at once, also from tokens that exist. NotFound if it is not assigned.
+
+        What the user's programs log in to the project with is deleted: it must not revive with the role.
+        """
         if not store.unassign(tx, assignment):
             raise _not_assigned(assignment)
+        if assignment.actor_kind == "user" and assignment.target_kind == "project" and not assignment.inherited:
+            application_credentials.delete_of(tx, [assignment.actor_id], assignment.target_id)
         self._generation.advance(tx)
 
     def granted(self, tx: Tx, wanted: AssignmentFilter) -> list[Role]:
@@ -125,12 +145,23 @@ class Roles:
         roles = self._graphs.present(tx).roles
         return [roles[role_id] for role_id in sorted(ids) if role_id in roles]
 
+    def implied_by(self, tx: Tx, role_ids: Iterable[str]) -> tuple[RoleRef, ...]:
+        """What a token shows for these roles: they and all they imply."""
+        return self._graphs.present(tx).effective(role_ids)
+
     # --- what a user has -------------------------------------------------------------------------------------
 
     def on_project(self, tx: Tx, user_id: str, project: Project) -> tuple[RoleRef, ...]:
         """All roles of a user on a project: own, through groups, inherited and implied."""
         wanted = AssignmentFilter(user_id=user_id, groups_at=self._clock.now(), projects=[project], with_inherited=True)
         return self._effective(tx, wanted)
+
+    def all_on_project(self, tx: Tx, user_id: str, project: Project) -> frozenset[str]:
+        """The ids of the same, and of the domains' roles that tokens do not show."""
+        wanted = AssignmentFilter(user_id=user_id, groups_at=self._clock.now(), projects=[project], with_inherited=True)
+        graph = self._graphs.present(tx)
+        held = {assignment.role_id for assignment in store.assignments(tx, wanted)}
+        return frozenset(role_id for start in held for role_id in graph.closure(start))
 
     def on_domain(self, tx: Tx, user_id: str, domain_id: str) -> tuple[RoleRef, ...]:
         """All roles of a user on a domain."""

@@ -2,37 +2,61 @@
 
 from typing import Any
 
+from pileus.identity.multifactor.receipts import InsufficientMethods
 from pileus.identity.projects.routes import show as show_project
 from pileus.identity.projects.schemas import DOMAIN
 from pileus.identity.rest import PREFIX, many, one, target, wanted
 from pileus.identity.rows import page_of
 from pileus.identity.service import Identity
-from pileus.identity.tokens.schemas import LOGIN, shown
+from pileus.identity.tokens.schemas import LOGIN, shown, shown_receipt
 from pileus.identity.tokens.verified import Verified
-from pileus.kernel.errors import BadRequest, Forbidden, NotFound
+from pileus.kernel.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from pileus.kernel.http import Call, Reply, Route
 from pileus.kernel.policy import PUBLIC
 
+_RECEIPT = "Openstack-Auth-Receipt"
 
-def reply_with(call: Call, svc: Identity, token: str, verified: Verified) -> Reply:
-    """A token and what it means, as the API shows it."""
+
+def own_token(call: Call, svc: Identity) -> Verified:
+    """The token that the caller calls with."""
+    verified = svc.tokens.verify(call.header("X-Auth-Token") or "")
+    if verified is None:
+        raise Unauthorized("The token has ended.")
+    return verified
+
+
+def token_body(call: Call, svc: Identity, verified: Verified) -> dict[str, Any]:
+    """A token as it is shown."""
     catalog = None
     if "nocatalog" not in call.query and verified.claims.scope != "unscoped":
         with call.read() as tx:
             catalog = svc.catalog.of(tx, verified.user.id, verified.actor.project_id)
-    return Reply({"token": shown(verified, catalog)}, headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
+    return {"token": shown(verified, catalog)}
+
+
+def reply_with(call: Call, svc: Identity, token: str, verified: Verified) -> Reply:
+    """A token and what it means, as the API shows it."""
+    return Reply(token_body(call, svc, verified), headers={"X-Subject-Token": token, "Vary": "X-Auth-Token"})
 
 
 def issue_token(call: Call, svc: Identity) -> Reply:
     """POST /auth/tokens"""
-    return reply_with(call, svc, *svc.tokens.issue(call.body))
+    try:
+        token, verified = svc.tokens.issue(call.body, call.header(_RECEIPT))
+    except InsufficientMethods as insufficient:
+        challenge = f'Keystone uri="{call.base_url.removesuffix("/v3")}"'
+        headers = {_RECEIPT: insufficient.text, "Vary": "X-Auth-Token", "WWW-Authenticate": challenge}
+        return Reply(shown_receipt(insufficient), status=insufficient.status, headers=headers)
+    return reply_with(call, svc, token, verified)
 
 
 def _subject(call: Call, svc: Identity) -> tuple[str, Verified]:
+    """The token that is asked about. One that has ended is shown to services, which finish what was begun with it."""
     token = call.header("X-Subject-Token")
     if not token:
         raise BadRequest("Expecting to find the header X-Subject-Token.")
-    verified = svc.tokens.verify(token)
+    allow_expired = call.query.flag("allow_expired") and call.may("service_or_admin")
+    verified = svc.tokens.verify(token, allow_expired=allow_expired)
     if verified is None:
         raise NotFound("Could not find token.")
     call.authorize(target(token__user_id=verified.user.id))

@@ -14,7 +14,7 @@ def is_revoked(tx: Tx, audit_id: str) -> bool:
     return tx.one(_REVOKED, {"of_token": audit_id}) is not None
 
 
-def revoke(tx: Tx, audit_id: str, expires_at: int, now: int) -> None:
-    """Revoke a token, and forget those that have ended meanwhile."""
-    tx.execute(sa.delete(revocation).where(revocation.c.expires_at < now))
+def revoke(tx: Tx, audit_id: str, expires_at: int, ended: int) -> None:
+    """Revoke a token, and forget those that had ended by then and so mean nothing to anybody any more."""
+    tx.execute(sa.delete(revocation).where(revocation.c.expires_at < ended))
     add_once(tx, revocation, audit_id=audit_id, expires_at=expires_at)

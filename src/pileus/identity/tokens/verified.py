@@ -5,9 +5,23 @@ from collections import OrderedDict
 
 import msgspec
 
+from pileus.identity.application_credentials.domain import ApplicationCredential
 from pileus.identity.domain import Project, RoleRef, User
 from pileus.identity.fernet import Claims
+from pileus.identity.trusts.domain import Trust
+from pileus.kernel.access_rules import AccessRule
 from pileus.kernel.auth import Actor
+
+_SHOW_TOKEN = AccessRule("identity", "GET", "/v3/auth/tokens")
+"""Always allowed: services ask this way what a token is."""
+
+
+class Mandate(msgspec.Struct, frozen=True):
+    """Whom a token speaks for, and what it was gained with if not the user's own login."""
+
+    user: User
+    trust: Trust | None = None
+    application_credential: ApplicationCredential | None = None
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,7 +32,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     claims: Claims
-    user: User
+    mandate: Mandate
     user_domain: Project
     place: Project | None
     place_domain: Project | None
@@ -27,10 +41,15 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[str, ...] = ()
     lasts_until: int
 
+    @property
+    def user(self) -> User:
+        """Whom the token speaks for."""
+        return self.mandate.user
+
 
 def actor_of(
     claims: Claims,
-    user: User,
+    mandate: Mandate,
     user_domain: Project,
     place: Project | None,
     home: Project | None,
@@ -39,9 +58,10 @@ def actor_of(
     """The caller that a token stands for; `is_admin` is left to the policy."""
     on_project = claims.scope == "project" and place is not None and home is not None
     on_domain = claims.scope == "domain" and place is not None
+    credential = mandate.application_credential
     return Actor(
-        user_id=user.id,
-        user_name=user.name,
+        user_id=mandate.user.id,
+        user_name=mandate.user.name,
         user_domain_id=user_domain.id,
         user_domain_name=user_domain.name,
         project_id=place.id if on_project and place else None,
@@ -54,7 +74,16 @@ def actor_of(
         roles=frozenset(role.name.lower() for role in roles),
         token_id=claims.audit_ids[0],
         expires_at=claims.expires_at,
+        methods=frozenset(claims.methods),
+        trust_id=mandate.trust.id if mandate.trust else None,
+        application_credential_id=credential.id if credential else None,
+        unrestricted=credential.unrestricted if credential else False,
+        access_rules=_access_rules(credential) if credential and credential.rules else None,
     )
+
+
+def _access_rules(credential: ApplicationCredential) -> tuple[AccessRule, ...]:
+    return (*(AccessRule(rule.service, rule.method, rule.path) for rule in credential.rules), _SHOW_TOKEN)
 
 
 class Cache:

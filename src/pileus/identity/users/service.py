@@ -58,6 +58,11 @@ class Users:
         user = store.USERS.get(tx, user_id)
         return None if user is None else self.seen(user)
 
+    def named(self, tx: Tx, name: str, domain_id: str) -> User | None:
+        """A user by its name in a domain, as `find` has it."""
+        user = store.USERS.named(tx, name, domain_id=domain_id)
+        return None if user is None else self.seen(user)
+
     def seen(self, user: User) -> User:
         """A user as it was stored, as all others see it: not enabled if it has been inactive for too long."""
         return self._compliance.seen(user, user.enabled, self._clock.now())
@@ -112,7 +117,8 @@ class Users:
     def update(self, tx: Tx, user: User, sent: Sent, hashed: str | None) -> User:
         """Change a user. A new password, or being disabled, voids the user's tokens.
 
-        To enable a user also ends what an inactivity or wrong passwords did to it.
+        Being disabled also ends the user's application credentials, for good. To enable a user also ends what an
+        inactivity or wrong passwords did to it.
         """
         if sent.known.get("domain_id", user.domain_id) != user.domain_id:
             raise BadRequest("Cannot change the domain of a user.")
@@ -130,7 +136,7 @@ class Users:
         if "password" in sent.known:
             self._set_password(tx, changed, hashed)
         if user.enabled and not sent.get("enabled", True):
-            store.revoke(tx, user.id)
+            store.disabled(tx, user.id)
         self._generation.advance(tx)
         return self._read(tx, user.id)
 

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pileus.identity import models
+from pileus.identity.application_credentials import store as application_credentials
 from pileus.identity.domain import Comparator, Group, User
 from pileus.identity.rows import Found, Rows, Wanted, add_once
 from pileus.identity.users.compliance import Failures, StoredPassword
@@ -117,6 +118,12 @@ def revoke(tx: Tx, user_id: str) -> None:
     tx.execute(sa.update(_user).where(_user.c.id == user_id).values(epoch=_user.c.epoch + 1))
 
 
+def disabled(tx: Tx, user_id: str) -> None:
+    """Void all tokens of a user, and what the user's programs log in with."""
+    revoke(tx, user_id)
+    application_credentials.delete_of(tx, [user_id])
+
+
 def change_user(tx: Tx, user_id: str, values: Mapping[str, Any]) -> None:
     """Set columns of a user. Conflict if the name is taken."""
     USERS.change(tx, user_id, values)
@@ -124,7 +131,8 @@ def change_user(tx: Tx, user_id: str, values: Mapping[str, Any]) -> None:
 
 def delete_user(tx: Tx, user_id: str) -> None:
     """Delete a user with everything that it holds."""
-    USERS.delete(tx, user_id)  # first: it waits for who is granting the user a role, and then finds that too
+    application_credentials.delete_of(tx, [user_id])  # which keep the user's access rules
+    USERS.delete(tx, user_id)  # before the rest: it waits for who is granting a role, and then finds that too
     forget_failures(tx, user_id)
     assignment, credential = models.assignment, models.credential
     tx.execute(sa.delete(assignment).where(assignment.c.actor_kind == "user", assignment.c.actor_id == user_id))

@@ -1,0 +1,1 @@
+"""Trusts: a user lets another one act in a project, with chosen roles."""
