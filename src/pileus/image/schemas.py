@@ -77,15 +77,17 @@ def parse_create(document: object) -> dict[str, Any]:
 
 def check_name(name: str) -> str:
     """A custom property's name."""
-    if not 1 <= len(name) <= 255:
-        raise BadRequest("The name of a property must have 1 to 255 characters.")
+    if not 1 <= len(name) <= 255 or "\0" in name:
+        raise BadRequest("The name of a property must have 1 to 255 characters, none of them U+0000.")
     return name
 
 
 def check_property(name: str, value: object) -> str:
     """A custom property's value: any text that every database can keep."""
-    if not isinstance(value, str) or len(value.encode()) > _LONGEST_VALUE:
-        raise BadRequest(f"Invalid input for property '{name}': it must be a text of at most {_LONGEST_VALUE} bytes.")
+    if not isinstance(value, str) or len(value.encode()) > _LONGEST_VALUE or "\0" in value:
+        raise BadRequest(
+            f"Invalid input for property '{name}': it must be a text of at most {_LONGEST_VALUE} bytes without U+0000."
+        )
     return value
 
 

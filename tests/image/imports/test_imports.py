@@ -212,6 +212,37 @@ def test_protected_properties_do_not_come_in_by_a_download(
     assert (shown["hw_cpu_cores"], "hw_machine_type" in shown) == ("5", False)
 
 
+def test_an_image_that_is_unshared_after_a_download_was_asked_for_is_not_downloaded(importer: Importer) -> None:
+    bob = "bob@p2:member"
+    source = importer.api.create(bob, visibility="community")
+    importer.api.upload(source, DATA, bob)
+    image = importer.api.create()
+    wanted = {"glance_region": "RegionOne", "glance_image_id": source}
+    assert importer.ask(image, "glance-download", with_=wanted).status_code == 202
+    private = [{"op": "replace", "path": "/visibility", "value": "private"}]
+    assert importer.api.patch(source, private, bob).status_code == 200
+    importer.run()
+    assert (importer.api.show(image)["status"], importer.tasks(image)[0]["status"]) == ("queued", "failure")
+
+
+@pytest.mark.parametrize("operation", ["create", "read", "update"])
+def test_properties_that_the_caller_may_not_read_or_set_do_not_come_in(
+    importer: Importer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    source = importer.api.create(hw_secret="x", hw_cpu_cores="5")
+    importer.api.upload(source, DATA)
+    rules = tmp_path / "protections.conf"
+    operations = "\n".join(f"{each} = @" for each in ("create", "read", "update", "delete"))
+    closed = operations.replace(f"{operation} = @", f"{operation} = admin")
+    rules.write_text(f"[^hw_secret]\n{closed}\n[.*]\n{operations}\n")
+    monkeypatch.setattr(importer.api.images, "protection", load_protection(rules))
+    image = importer.api.create()
+    importer.ask(image, "glance-download", with_={"glance_region": "RegionOne", "glance_image_id": source})
+    importer.run()
+    shown = importer.api.show(image, "root@p0:admin")
+    assert (shown["hw_cpu_cores"], "hw_secret" in shown) == ("5", False)
+
+
 def remote_record(data: bytes, **more: Any) -> bytes:
     digest = hashlib.sha512(data).hexdigest()
     record = {"disk_format": "raw", "container_format": "bare", "os_hash_algo": "sha512", "os_hash_value": digest}

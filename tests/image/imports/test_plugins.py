@@ -108,6 +108,33 @@ def test_unpacking_takes_little_memory(tmp_path: Path) -> None:
             list(decompressed(bomb, 63 * MIB))
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_archives_that_unpack_to_any_amount_at_once_are_refused(tmp_path: Path, method: int) -> None:
+    bomb = tmp_path / "bomb"
+    with zipfile.ZipFile(bomb, "w", method) as archive:
+        archive.writestr("disk", bytes(64 * MIB))
+    with pytest.raises(BadRequest, match="which is not unpacked here"):
+        list(decompressed(bomb, 128 * MIB))
+
+
+def test_an_archive_of_millions_of_files_is_not_even_listed(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb"
+    with zipfile.ZipFile(bomb, "w") as archive:
+        for number in range(20_000):
+            archive.writestr(f"{number:060d}", b"")
+    with pytest.raises(BadRequest, match="list of files is too long"):
+        list(decompressed(bomb, 128 * MIB))
+
+
+def test_an_archive_of_nothing_is_told_from_one_that_is_never_done(tmp_path: Path) -> None:
+    """Thousands of streams that hold nothing take time: whoever unpacks them hears of each, and can stop."""
+    bomb = tmp_path / "bomb"
+    bomb.write_bytes(gzip.compress(b"") * 50_000)
+    pieces = decompressed(bomb, MIB)
+    assert [next(pieces) for _ in range(100)] == [b""] * 100
+    assert b"".join(pieces) == b""
+
+
 @pytest.mark.parametrize("packer", ["gzip", "bzip2", "xz", "zip"])
 @pytest.mark.parametrize("damage", ["cut off", "changed"])
 def test_damaged_archives_are_refused(tmp_path: Path, packer: str, damage: str) -> None:

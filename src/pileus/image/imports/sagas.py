@@ -163,10 +163,10 @@ def _source(ctx: Ctx, plan: Plan) -> tuple[Opened, dict[str, Any], Verify]:
 
 def _source_here(ctx: Ctx, plan: Plan) -> tuple[Opened, dict[str, Any], Verify]:
     images, remote = _images(ctx), plan.remote
-    with ctx.db.read() as tx:
-        image = None if remote is None or not remote.permitted else images.find(tx, remote.image_id)
-    if remote is None or image is None:
+    if remote is None or not remote.permitted:
         raise NotFound("There is no such image that can be downloaded in this region.")
+    with ctx.db.read() as tx:
+        image = images.get(tx, remote.actor, remote.image_id)  # it may be shared no more since it was asked for
     record = {"disk_format": image.disk_format, "container_format": image.container_format, **image.properties}
     data = images.stored.of(image)
     return data.read, _taken_over(ctx, remote.actor, record), lambda chunks: chunks
@@ -180,8 +180,10 @@ def _taken_over(ctx: Ctx, actor: Actor, record: dict[str, Any]) -> dict[str, Any
         check_name(name): check_property(name, value)
         for name, value in record.items()
         if name.startswith(prefixes)
-        and images.protection.permits(actor, Operation.CREATE, name)
-        and images.protection.permits(actor, Operation.UPDATE, name)
+        and all(
+            images.protection.permits(actor, each, name)
+            for each in (Operation.READ, Operation.CREATE, Operation.UPDATE)
+        )
     }
     if len(properties) > images.settings.property_limit:
         raise ImportFailed(f"The image has {len(properties)} properties to take over, more than an image may have.")

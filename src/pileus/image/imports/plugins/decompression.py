@@ -5,14 +5,17 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
 from pileus.kernel.errors import BadRequest, TooLarge
 
 CHUNK = 1 << 20
+_PIECE = 1 << 16  # of packed bytes: what is left of one is copied for each of the streams in it
 _XZ_MEMORY = 256 << 20  # bytes; what `xz -9` needs to unpack is a quarter of it
 _ZIP = b"PK\x03\x04"
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of others, zipfile unpacks any amount at once
 
 
 class _Decompressor(Protocol):
@@ -74,7 +77,10 @@ def is_compressed(head: bytes) -> bool:
 
 
 def decompressed(path: Path, limit: int) -> Iterator[bytes]:
-    """The unpacked bytes. BadRequest if the file is damaged, TooLarge past `limit` bytes."""
+    """The unpacked bytes, in pieces of which many may be empty: the caller is to stop when it has waited too long.
+
+    BadRequest if the file is damaged, TooLarge past `limit` bytes.
+    """
     with path.open("rb") as source:
         head = source.read(8)
     unpack = _unzip(path) if head.startswith(_ZIP) else _unpack(path, head)
@@ -98,28 +104,39 @@ def _unpack(path: Path, head: bytes) -> Iterator[bytes]:
     make = next(make for magic, make in _STREAMS.items() if head.startswith(magic))
     stream = make()
     with path.open("rb") as source:
-        data = source.read(CHUNK)
+        data = source.read(_PIECE)
         while True:
             if stream.eof:
-                data = stream.unused_data or source.read(CHUNK)
+                data = stream.unused_data or source.read(_PIECE)
                 if not data.lstrip(b"\0"):  # padding after the last stream
                     return
                 stream = make()
             chunk = stream.feed(data)
+            yield chunk
             if chunk:
-                yield chunk
                 data = b""
             elif not stream.eof:
-                data = source.read(CHUNK)
+                data = source.read(_PIECE)
                 if not data:
                     raise EOFError("it ends too early")
 
 
+class _Bounded(FileIO):
+    """A file of which nobody reads much at once: zipfile would read a list of millions of files into memory."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > CHUNK:
+            raise zipfile.BadZipFile("its list of files is too long")
+        return super().read(size)
+
+
 def _unzip(path: Path) -> Iterator[bytes]:
-    with zipfile.ZipFile(path) as archive:
+    with _Bounded(path) as source, zipfile.ZipFile(source) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         if len(members) != 1:
             raise zipfile.BadZipFile(f"a zip archive must hold one file, this one has {len(members)}")
-        with archive.open(members[0]) as source:
-            while chunk := source.read(CHUNK):
+        if members[0].compress_type not in _ZIP_METHODS:
+            raise zipfile.BadZipFile(f"it is packed by method {members[0].compress_type}, which is not unpacked here")
+        with archive.open(members[0]) as unpacked:
+            while chunk := unpacked.read(CHUNK):
                 yield chunk
