@@ -136,6 +136,7 @@ class Cloud:
         except BaseException:
             print(self.logs()[-20000:])
             self.down()
+            shutil.rmtree(self.directory, ignore_errors=True)
             raise
         return self
 

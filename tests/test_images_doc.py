@@ -54,7 +54,7 @@ def test_every_command_works_as_it_is_written(tmp_path: Path) -> None:
     script.write_text(boxes("sh").replace(LOGIN, ""))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", tmp_path / "disk", "16M"], check=True)
     with (
-        Cloud("qi", dict(settings(tomllib.loads(boxes("toml"))))) as cloud,
+        Cloud("qg", dict(settings(tomllib.loads(boxes("toml"))))) as cloud,
         warm_client(tmp_path) as programs,
         serving() as web,
     ):
