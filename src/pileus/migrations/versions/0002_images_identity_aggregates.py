@@ -263,6 +263,19 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "identity_totp_use",
+        sa.Column("credential_id", Name(64), nullable=False),
+        sa.Column("step", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["credential_id"],
+            ["identity_credential.id"],
+            name=op.f("fk_identity_totp_use_credential_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("credential_id", name=op.f("pk_identity_totp_use")),
+        if_not_exists=True,
+    )
+    op.create_table(
         "image_location",
         sa.Column("image_id", Uuid(), nullable=False),
         sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
@@ -339,6 +352,56 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("namespace_id", "name", name=op.f("pk_metadef_tag")),
         if_not_exists=True,
     )
+    op.create_table(
+        "identity_access_rule",
+        sa.Column("id", Uuid(), nullable=False),
+        sa.Column("user_id", Uuid(), nullable=False),
+        sa.Column("service", Name(255), nullable=False),
+        sa.Column("method", Name(16), nullable=False),
+        sa.Column("path", Name(255), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["identity_user.id"], name=op.f("fk_identity_access_rule_user_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_access_rule")),
+        sa.UniqueConstraint(
+            "user_id", "service", "method", "path", name=op.f("uq_identity_access_rule_user_id_service_method_path")
+        ),
+        if_not_exists=True,
+    )
+    op.create_table(
+        "identity_application_credential",
+        sa.Column("id", Uuid(), nullable=False),
+        sa.Column("user_id", Uuid(), nullable=False),
+        sa.Column("project_id", Uuid(), nullable=False),
+        sa.Column("name", Name(255), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("secret_hash", Name(255), nullable=False),
+        sa.Column("unrestricted", sa.Boolean(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["project_id"],
+            ["identity_project.id"],
+            name=op.f("fk_identity_application_credential_project_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["user_id"],
+            ["identity_user.id"],
+            name=op.f("fk_identity_application_credential_user_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_application_credential")),
+        sa.UniqueConstraint("user_id", "name", name=op.f("uq_identity_application_credential_user_id_name")),
+        if_not_exists=True,
+    )
+    with op.batch_alter_table("identity_application_credential", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_identity_application_credential_project_id"),
+            ["project_id"],
+            unique=False,
+            if_not_exists=True,
+        )
+
     op.create_table(
         "identity_expiring_membership",
         sa.Column("user_id", Uuid(), nullable=False),
@@ -596,6 +659,105 @@ def upgrade() -> None:
         batch_op.create_index("ix_identity_provider_remote_id_idp_id", ["idp_id"], unique=False, if_not_exists=True)
 
     op.create_table(
+        "identity_trust",
+        sa.Column("id", Uuid(), nullable=False),
+        sa.Column("trustor_user_id", Uuid(), nullable=False),
+        sa.Column("trustee_user_id", Uuid(), nullable=False),
+        sa.Column("project_id", Uuid(), nullable=True),
+        sa.Column("impersonation", sa.Boolean(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("remaining_uses", sa.Integer(), nullable=True),
+        sa.Column("redelegated_trust_id", Uuid(), nullable=True),
+        sa.Column("redelegation_count", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project_id"], ["identity_project.id"], name=op.f("fk_identity_trust_project_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["redelegated_trust_id"],
+            ["identity_trust.id"],
+            name=op.f("fk_identity_trust_redelegated_trust_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["trustee_user_id"],
+            ["identity_user.id"],
+            name=op.f("fk_identity_trust_trustee_user_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["trustor_user_id"],
+            ["identity_user.id"],
+            name=op.f("fk_identity_trust_trustor_user_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_trust")),
+        if_not_exists=True,
+    )
+    with op.batch_alter_table("identity_trust", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_identity_trust_project_id"), ["project_id"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index(
+            batch_op.f("ix_identity_trust_redelegated_trust_id"),
+            ["redelegated_trust_id"],
+            unique=False,
+            if_not_exists=True,
+        )
+        batch_op.create_index(
+            batch_op.f("ix_identity_trust_trustee_user_id"), ["trustee_user_id"], unique=False, if_not_exists=True
+        )
+        batch_op.create_index(
+            batch_op.f("ix_identity_trust_trustor_user_id"), ["trustor_user_id"], unique=False, if_not_exists=True
+        )
+
+    op.create_table(
+        "identity_application_credential_access_rule",
+        sa.Column("application_credential_id", Uuid(), nullable=False),
+        sa.Column("access_rule_id", Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(["access_rule_id"], ["identity_access_rule.id"], name="fk_identity_app_cred_rule_rule"),
+        sa.ForeignKeyConstraint(
+            ["application_credential_id"],
+            ["identity_application_credential.id"],
+            name="fk_identity_app_cred_rule_credential",
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint(
+            "application_credential_id", "access_rule_id", name=op.f("pk_identity_application_credential_access_rule")
+        ),
+        if_not_exists=True,
+    )
+    with op.batch_alter_table("identity_application_credential_access_rule", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_identity_app_cred_rule_access_rule_id", ["access_rule_id"], unique=False, if_not_exists=True
+        )
+
+    op.create_table(
+        "identity_application_credential_role",
+        sa.Column("application_credential_id", Uuid(), nullable=False),
+        sa.Column("role_id", Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["application_credential_id"],
+            ["identity_application_credential.id"],
+            name=op.f("fk_identity_application_credential_role_application_credential_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["role_id"],
+            ["identity_role.id"],
+            name=op.f("fk_identity_application_credential_role_role_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint(
+            "application_credential_id", "role_id", name=op.f("pk_identity_application_credential_role")
+        ),
+        if_not_exists=True,
+    )
+    with op.batch_alter_table("identity_application_credential_role", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_identity_application_credential_role_role_id", ["role_id"], unique=False, if_not_exists=True
+        )
+
+    op.create_table(
         "identity_federated_user",
         sa.Column("idp_id", Name(64), nullable=False),
         sa.Column("protocol_id", Name(64), nullable=False),
@@ -617,6 +779,22 @@ def upgrade() -> None:
         batch_op.create_index(
             batch_op.f("ix_identity_federated_user_user_id"), ["user_id"], unique=False, if_not_exists=True
         )
+
+    op.create_table(
+        "identity_trust_role",
+        sa.Column("trust_id", Uuid(), nullable=False),
+        sa.Column("role_id", Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["role_id"], ["identity_role.id"], name=op.f("fk_identity_trust_role_role_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["trust_id"], ["identity_trust.id"], name=op.f("fk_identity_trust_role_trust_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("trust_id", "role_id", name=op.f("pk_identity_trust_role")),
+        if_not_exists=True,
+    )
+    with op.batch_alter_table("identity_trust_role", schema=None) as batch_op:
+        batch_op.create_index("ix_identity_trust_role_role_id", ["role_id"], unique=False, if_not_exists=True)
 
     _add_column("identity_password", sa.Column("self_service", sa.Boolean(), server_default=sa.false(), nullable=False))
     _drop_column("identity_password", "expires_at")
