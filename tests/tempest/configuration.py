@@ -9,6 +9,10 @@ from tests.cloud import Cloud
 Options = dict[str, dict[str, object]]
 ANOTHER_IMAGE_SERVICE = "image-on-another-node"
 """The type in the catalog of the image service as a second node of the same cloud serves it."""
+SECURITY_COMPLIANCE = {
+    "lockout_failure_attempts": 2, "lockout_duration": 5, "unique_last_password_count": 2, "minimum_password_age": 0,
+}  # fmt: skip
+"""Settings of `[identity.security_compliance]`; the suite is told the same, as `user_...`."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,15 @@ def _basics(cloud: Cloud, scratch: Path) -> Options:
             "uri_v3": f"{cloud.url}/identity/v3",
             "auth_version": "v3",
             "region": "RegionOne",
+            **{f"user_{name}": value for name, value in SECURITY_COMPLIANCE.items()},
         },
         "identity-feature-enabled": {
             "api_v3": True,
-            "trust": False,
-            "access_rules": False,
+            "trust": True,
+            "access_rules": True,
             "domain_specific_drivers": True,
-            "security_compliance": False,
-            "api_extensions": "OS-EP-FILTER,OS-ENDPOINT-POLICY,OS-INHERIT,OS-OAUTH1,OS-REVOKE",
+            "security_compliance": True,
+            "api_extensions": "all",
         },
         "enforce_scope": dict.fromkeys(("nova", "neutron", "glance", "keystone"), True),
         "service_available": {

@@ -38,6 +38,7 @@ SETTINGS: dict[str, object] = {
     "image.fetch.allowed_networks": ["0.0.0.0/0"],  # the suite's own web servers are on whatever addresses we have
     "image.fetch.allowed_ports": [],
     "image.imports.convert_to": "raw",
+    **{f"identity.security_compliance.{name}": value for name, value in configuration.SECURITY_COMPLIANCE.items()},
 }
 ANOTHER_NODE: dict[str, object] = {"image.do_secure_hash": False, "image.require_image_format_match": False}
 TOTALS = re.compile(r"^ - (Passed|Failed|Skipped|Unexpected Success): (\d+)$", re.MULTILINE)
