@@ -17,7 +17,7 @@ from pileus.identity.users.schemas import (
     USER_UPDATE,
     USER_WITH_PROJECT,
 )
-from pileus.kernel.clock import parse_iso
+from pileus.kernel.clock import iso_micro_z, parse_iso
 from pileus.kernel.db import Tx
 from pileus.kernel.errors import BadRequest
 from pileus.kernel.http import Call, Route
@@ -115,8 +115,14 @@ def list_user_groups(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /users/{user_id}/groups"""
     with call.read() as tx:
         want = within_own_domain(wanted(call, svc.max_limit, {"name": "name"}), call.actor)
-        found = svc.users.groups_of(tx, _user(call, svc, tx), want)
-    return many(call, "groups", found, lambda group: {**show_a_group(call, group), "membership_expires_at": None})
+        user = _user(call, svc, tx)
+        found = svc.users.groups_of(tx, user, want)
+        ends = svc.users.ends_of_memberships(tx, user)
+
+    def shown(group: Group) -> dict[str, Any]:
+        return {**show_a_group(call, group), "membership_expires_at": iso_micro_z(ends.get(group.id))}
+
+    return many(call, "groups", found, shown)
 
 
 def list_user_projects(call: Call, svc: Identity) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The rules of users, passwords, groups and memberships."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -198,7 +198,7 @@ class Users:
 
     def check_member(self, tx: Tx, group: Group, user: User) -> None:
         """NotFound unless the user is in the group."""
-        if not store.is_member(tx, group.id, user.id):
+        if not store.is_member(tx, group.id, user.id, self._clock.now()):
             raise missing("user in group", f"{user.id} in {group.id}")
 
     def remove_member(self, tx: Tx, group: Group, user: User) -> None:
@@ -209,8 +209,12 @@ class Users:
 
     def members(self, tx: Tx, group: Group, wanted: Wanted, expiring: Expiring = ()) -> Found[User]:
         """A page of a group's users."""
-        return self._page(tx, wanted, expiring, store.in_group(group.id))
+        return self._page(tx, wanted, expiring, store.in_group(group.id, self._clock.now()))
 
     def groups_of(self, tx: Tx, user: User, wanted: Wanted) -> Found[Group]:
         """A page of a user's groups."""
-        return store.groups_of(tx, user.id, wanted)
+        return store.groups_of(tx, user.id, wanted, self._clock.now())
+
+    def ends_of_memberships(self, tx: Tx, user: User) -> Mapping[str, int]:
+        """When a user's memberships end that an identity provider vouches for, by group."""
+        return store.ends_of_memberships(tx, user.id, self._clock.now())

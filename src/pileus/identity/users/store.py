@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from pileus.identity import models
 from pileus.identity.application_credentials import store as application_credentials
 from pileus.identity.domain import Comparator, Group, User
+from pileus.identity.federation.models import expiring_membership
 from pileus.identity.rows import Found, Rows, Wanted, add_once
 from pileus.identity.users.compliance import Failures, StoredPassword
 from pileus.kernel.db import Row, Tx
@@ -16,7 +17,7 @@ from pileus.kernel.db import Row, Tx
 USERS = Rows(models.user, User, "user")
 GROUPS = Rows(models.group, Group, "group")
 _user, _group, _password, _membership = models.user, models.group, models.password, models.membership
-_failed = models.failed_login
+_failed, _ending = models.failed_login, expiring_membership
 _COMPARE: Mapping[Comparator, Callable[[Any, Any], sa.ColumnElement[bool]]] = {
     "lt": operator.lt,
     "lte": operator.le,
@@ -151,10 +152,9 @@ def add_member(tx: Tx, group_id: str, user_id: str) -> bool:
     return add_once(tx, _membership, group_id=group_id, user_id=user_id)
 
 
-def is_member(tx: Tx, group_id: str, user_id: str) -> bool:
-    """Whether a user is in a group."""
-    here = sa.and_(_membership.c.group_id == group_id, _membership.c.user_id == user_id)
-    return tx.one(sa.select(_membership.c.user_id).where(here)) is not None
+def is_member(tx: Tx, group_id: str, user_id: str, at: int) -> bool:
+    """Whether a user is in a group at a moment."""
+    return tx.one(sa.select(_user.c.id).where(_user.c.id == user_id, in_group(group_id, at))) is not None
 
 
 def remove_member(tx: Tx, group_id: str, user_id: str) -> bool:
@@ -163,13 +163,23 @@ def remove_member(tx: Tx, group_id: str, user_id: str) -> bool:
     return tx.changed(sa.delete(_membership).where(here)) > 0
 
 
-def in_group(group_id: str) -> sa.ColumnElement[bool]:
-    """The condition that a user is in a group."""
-    return _user.c.id.in_(sa.select(_membership.c.user_id).where(_membership.c.group_id == group_id))
+def in_group(group_id: str, at: int) -> sa.ColumnElement[bool]:
+    """The condition that a user is in a group at a moment."""
+    for_good = sa.select(_membership.c.user_id).where(_membership.c.group_id == group_id)
+    for_now = sa.select(_ending.c.user_id).where(_ending.c.group_id == group_id, _ending.c.expires_at > at)
+    return _user.c.id.in_(sa.union_all(for_good, for_now))
 
 
-def groups_of(tx: Tx, user_id: str, wanted: Wanted) -> Found[Group]:
-    """A page of the groups that a user is in."""
-    return GROUPS.page(
-        tx, wanted, _group.c.id.in_(sa.select(_membership.c.group_id).where(_membership.c.user_id == user_id))
+def groups_of(tx: Tx, user_id: str, wanted: Wanted, at: int) -> Found[Group]:
+    """A page of the groups that a user is in at a moment."""
+    for_good = sa.select(_membership.c.group_id).where(_membership.c.user_id == user_id)
+    for_now = sa.select(_ending.c.group_id).where(_ending.c.user_id == user_id, _ending.c.expires_at > at)
+    return GROUPS.page(tx, wanted, _group.c.id.in_(sa.union_all(for_good, for_now)))
+
+
+def ends_of_memberships(tx: Tx, user_id: str, at: int) -> dict[str, int]:
+    """When a user's memberships end that do not last for good, by group."""
+    statement = sa.select(_ending.c.group_id, sa.func.max(_ending.c.expires_at).label("ends")).where(
+        _ending.c.user_id == user_id, _ending.c.expires_at > at
     )
+    return {row.group_id: int(row.ends) for row in tx.all(statement.group_by(_ending.c.group_id))}
