@@ -181,6 +181,119 @@ def test_consumers_take_along_what_they_were_granted(any_cloud: Cloud) -> None:
     grant(cloud, other, {"name": "member"}, status=404)
 
 
+# --- logging in ---------------------------------------------------------------------------------------------
+
+
+class Delegated:
+    """A user with the roles admin and member on a project, and a program that may act for it as a member."""
+
+    def __init__(self, cloud: Cloud, *roles: str) -> None:
+        self.cloud = cloud
+        self.project = cloud.make("project", name="delegated")["id"]
+        self.user = cloud.user_with("admin", f"projects/{self.project}", name="ann")
+        self.program = Program(cloud)
+        request = self.program.ask(self.project)
+        own = cloud.token({"project": {"id": self.project}}, id=self.user["id"], password="secret")
+        verifier = grant(cloud, request, *({"name": role} for role in roles or ("member",)), by=own)
+        self.access = self.program.exchange(request, verifier)
+
+    def login(self, scope: Any = None, **changes: str) -> Any:
+        """Log in as the program does."""
+        header = self.program.header("/auth/tokens", token=self.access, **changes)
+        auth: dict[str, Any] = {"identity": {"methods": ["oauth1"], "oauth1": {}}}
+        if scope is not None:
+            auth["scope"] = scope
+        return self.program.post("/auth/tokens", header, {"auth": auth})
+
+    def token(self) -> str:
+        found: str = self.login().headers["X-Subject-Token"]
+        return found
+
+
+def test_a_program_logs_in_for_a_user(any_cloud: Cloud) -> None:
+    cloud, delegated = any_cloud, Delegated(any_cloud)
+    answer = delegated.login()
+    assert answer.status_code == 201, answer.text
+    shown = answer.json["token"]
+    assert shown["methods"] == ["oauth1"]
+    assert (shown["user"]["id"], shown["project"]["id"]) == (delegated.user["id"], delegated.project)
+    assert sorted(role["name"] for role in shown["roles"]) == ["member", "reader"], "with what the role implies"
+    consumer = {"access_token_id": delegated.access["oauth_token"], "consumer_id": delegated.program.id}
+    assert shown["OS-OAUTH1"] == consumer
+    again = cloud.call("GET", "/auth/tokens", token=cloud.admin, X_Subject_Token=answer.headers["X-Subject-Token"])
+    assert again.json["token"]["OS-OAUTH1"] == consumer
+    assert delegated.login({"project": {"id": delegated.project}}).status_code == 201
+    for scope in ({"project": {"id": admins_project(cloud)}}, {"system": {"all": True}}, "unscoped"):
+        assert delegated.login(scope).status_code == 401, scope
+
+
+def test_a_login_ends_with_what_was_granted(cloud: Cloud) -> None:
+    delegated = Delegated(cloud)
+    cloud.clock.advance(cloud.settings.oauth1_access_token_duration - 60)
+    shown = delegated.login().json["token"]
+    assert shown["expires_at"] == delegated.access["oauth_expires_at"]
+    token = delegated.token()
+    cloud.clock.advance(60)
+    cloud.admin = cloud.token()
+    assert cloud.call("GET", "/auth/tokens", token=cloud.admin, X_Subject_Token=token).status_code == 404
+    assert delegated.login().status_code == 401
+
+
+ENDS = {
+    "access token": lambda d: d.cloud.ok(
+        "DELETE", f"/users/{d.user['id']}/OS-OAUTH1/access_tokens/{d.access['oauth_token']}"
+    ),
+    "consumer": lambda d: d.cloud.ok("DELETE", f"/OS-OAUTH1/consumers/{d.program.id}"),
+    "role": lambda d: d.cloud.ok("DELETE", f"/projects/{d.project}/users/{d.user['id']}/roles/{d.cloud.role('admin')}"),
+    "user": lambda d: d.cloud.ok("DELETE", f"/users/{d.user['id']}"),
+    "project": lambda d: d.cloud.ok("DELETE", f"/projects/{d.project}"),
+    "user disabled": lambda d: d.cloud.ok("PATCH", f"/users/{d.user['id']}", {"user": {"enabled": False}}),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_is_taken_back_is_void_at_once(any_cloud: Cloud, end: str) -> None:
+    cloud, delegated = any_cloud, Delegated(any_cloud)
+    token = delegated.token()
+    assert cloud.call("GET", "/auth/catalog", token=token).status_code == 200
+    ENDS[end](delegated)
+    assert cloud.call("GET", "/auth/catalog", token=token).status_code == 401
+    assert delegated.login().status_code == 401
+
+
+def test_logins_with_wrong_signatures(cloud: Cloud) -> None:
+    delegated = Delegated(cloud)
+    another = Program(cloud)
+    assert delegated.login(oauth_token="0" * 32).status_code == 401
+    assert delegated.login(oauth_consumer_key=another.id).status_code == 401
+    unsigned = {"auth": {"identity": {"methods": ["oauth1"], "oauth1": {}}}}
+    assert cloud.call("POST", "/auth/tokens", unsigned).status_code == 401
+    header = delegated.program.header("/auth/tokens", token=delegated.access)
+    nothing = {"auth": {"identity": {"methods": ["oauth1"]}}}
+    assert delegated.program.post("/auth/tokens", header, nothing).status_code == 400
+    assert delegated.program.post("/auth/tokens", header, unsigned).status_code == 201
+    assert delegated.program.post("/auth/tokens", header, unsigned).status_code == 401, "a replay"
+    alone = delegated.program.header("/auth/tokens")
+    assert delegated.program.post("/auth/tokens", alone, unsigned).status_code == 400, "without an access token"
+    delegated.access["oauth_token_secret"] = "0" * 32
+    assert delegated.login().status_code == 401
+
+
+def test_a_program_grants_and_keeps_nothing_more(cloud: Cloud) -> None:
+    """A token of OAuth is not exchanged for another, and lets no further program in, whatever its roles are."""
+    delegated = Delegated(cloud, "admin")
+    token = delegated.token()
+    rescope = {"auth": {"identity": {"methods": ["token"], "token": {"id": token}}}}
+    assert cloud.call("POST", "/auth/tokens", rescope).status_code == 403
+    request = delegated.program.ask(delegated.project)
+    grant(cloud, request, {"name": "admin"}, by=token, status=403)
+    own = f"/users/{delegated.user['id']}/OS-OAUTH1/access_tokens"
+    assert cloud.call("GET", own, token=token).status_code == 403
+    credential = {"application_credential": {"name": "mine"}}
+    path = f"/users/{delegated.user['id']}/application_credentials"
+    assert cloud.call("POST", path, credential, token=token).status_code == 403
+
+
 # --- signatures ---------------------------------------------------------------------------------------------
 
 

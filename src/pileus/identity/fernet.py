@@ -26,8 +26,8 @@ _MAX_TOKEN = 4096
 
 ScopeKind = Literal["unscoped", "project", "domain", "system"]
 _SCOPES: tuple[ScopeKind, ...] = ("unscoped", "project", "domain", "system")
-DelegationKind = Literal["", "trust", "application_credential"]
-_DELEGATIONS: tuple[DelegationKind, ...] = ("", "trust", "application_credential")
+DelegationKind = Literal["", "trust", "application_credential", "oauth1"]
+_DELEGATIONS: tuple[DelegationKind, ...] = ("", "trust", "application_credential", "oauth1")
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):

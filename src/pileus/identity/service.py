@@ -80,6 +80,7 @@ class Identity:
             trusts=self.trusts,
             application_credentials=self.application_credentials,
             passcodes=Passcodes(settings, clock, self.credentials),
+            oauth1=self.oauth1,
         )
         self.ec2 = Ec2(
             settings,

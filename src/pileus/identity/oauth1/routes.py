@@ -4,6 +4,7 @@ from typing import Any
 
 from pileus.identity.oauth1.domain import AccessToken, Consumer, Issued
 from pileus.identity.oauth1.schemas import ACCESS_TOKEN, AUTHORIZE, CONSUMER, CONSUMER_CREATE, CONSUMER_UPDATE
+from pileus.identity.oauth1.service import refuse_delegated
 from pileus.identity.oauth1.signature import SignedRequest
 from pileus.identity.rest import PREFIX, many, missing, one, wanted
 from pileus.identity.roles.routes import show as show_a_role
@@ -105,8 +106,8 @@ def create_request_token(call: Call, svc: Identity) -> Reply:
 
 def authorize(call: Call, svc: Identity) -> dict[str, Any]:
     """PUT /OS-OAUTH1/authorize/{request_token_id}"""
-    token_id, user_id = call.params["request_token_id"], call.actor.user_id
-    verifier = call.transact(lambda tx: svc.oauth1.authorize(tx, user_id, token_id, call.body.roles))
+    token_id = call.params["request_token_id"]
+    verifier = call.transact(lambda tx: svc.oauth1.authorize(tx, call.actor, token_id, call.body.roles))
     return {"token": {"oauth_verifier": verifier}}
 
 
@@ -120,6 +121,7 @@ def create_access_token(call: Call, svc: Identity) -> Reply:
 
 def list_access_tokens(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /users/{user_id}/OS-OAUTH1/access_tokens"""
+    refuse_delegated(call.actor)
     with call.read() as tx:
         found = svc.oauth1.access_tokens(tx, call.params["user_id"], _page(call, svc))
     return many(call, "access_tokens", found, lambda token: show_token(call, token))

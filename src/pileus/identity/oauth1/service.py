@@ -7,7 +7,8 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pileus.identity.domain import Project, Role, RoleRef
+from pileus.identity.delegation import is_delegated
+from pileus.identity.domain import Role, RoleRef
 from pileus.identity.generation import Generation
 from pileus.identity.keys import KeyRepository
 from pileus.identity.oauth1 import store
@@ -18,9 +19,10 @@ from pileus.identity.rest import Sent, changes, missing
 from pileus.identity.roles.service import Roles
 from pileus.identity.rows import Found, Wanted
 from pileus.identity.settings import IdentitySettings
+from pileus.kernel.auth import Actor
 from pileus.kernel.clock import MICROSECONDS, Clock
 from pileus.kernel.db import Tx
-from pileus.kernel.errors import BadRequest, PileusError, Unauthorized
+from pileus.kernel.errors import BadRequest, Forbidden, PileusError, Unauthorized
 from pileus.kernel.ids import new_hex
 
 WINDOW = 600 * MICROSECONDS
@@ -104,21 +106,23 @@ class OAuth1:
         store.REQUEST_TOKENS.insert(tx, token)
         return issued
 
-    def authorize(self, tx: Tx, user_id: str, token_id: str, wanted: Sequence[Mapping[str, Any]]) -> str:
-        """Let a consumer act for a user with these roles, each named by `id` or `name`; answers the verifier.
+    def authorize(self, tx: Tx, actor: Actor, token_id: str, wanted: Sequence[Mapping[str, Any]]) -> str:
+        """Let a consumer act for the caller with these roles, each named by `id` or `name`; answers the verifier.
 
         The user tells the consumer the verifier, and nothing else proves to it that this user has agreed. Unauthorized
-        if the user lacks one of the roles on the project, or the consumer's request has ended.
+        if the user lacks one of the roles on the project, or the consumer's request has ended. Forbidden for a caller
+        that has not logged in as the user itself.
         """
+        refuse_delegated(actor)
         token = store.REQUEST_TOKENS.get(tx, token_id)
         if token is None:
             raise missing("request token", token_id)
         project = self._projects.find(tx, token.project_id)
         if self._has_ended(token.expires_at) or project is None:
             raise Unauthorized("The request token has expired.")
-        role_ids = _chosen(wanted, self._roles.on_project(tx, user_id, project))
+        role_ids = _chosen(wanted, self._roles.on_project(tx, actor.user_id, project))
         verifier = "".join(secrets.choice(_LETTERS) for _ in range(_VERIFIER_LENGTH))
-        store.authorize(tx, token.id, user_id, role_ids, _digest(verifier))
+        store.authorize(tx, token.id, actor.user_id, role_ids, _digest(verifier))
         return verifier
 
     def create_access_token(self, tx: Tx, request: SignedRequest) -> Issued:
@@ -186,17 +190,14 @@ class OAuth1:
             raise Unauthorized(_INVALID)
         return token
 
-    def in_force(self, tx: Tx, token_id: str) -> AccessToken | None:
-        """An access token that exists and has not ended: what tokens that were got with it depend on."""
-        token = store.ACCESS_TOKENS.get(tx, token_id)
-        return None if token is None or self._has_ended(token.expires_at) else token
+    def find(self, tx: Tx, token_id: str) -> AccessToken | None:
+        """An access token; it may have ended."""
+        return store.ACCESS_TOKENS.get(tx, token_id)
 
-    def roles_of(self, tx: Tx, token: AccessToken, project: Project) -> tuple[RoleRef, ...]:
-        """The roles that an access token gives on its project: those it names and what they imply, as far as the user
-        holds them still.
-        """
-        named = {role.id for role in self._roles.graph(tx).effective(token.role_ids)}
-        return tuple(role for role in self._roles.on_project(tx, token.user_id, project) if role.id in named)
+    def roles_of(self, tx: Tx, token: AccessToken, held: Sequence[RoleRef]) -> tuple[RoleRef, ...]:
+        """The roles that an access token gives: those it names and what they imply, as far as the user holds them."""
+        named = {role.id for role in self._roles.implied_by(tx, token.role_ids)}
+        return tuple(role for role in held if role.id in named)
 
     def _verify(self, tx: Tx, request: SignedRequest, said: Parameters, sealed: str | None) -> None:
         """Unauthorized unless the request is signed, fresh and new.
@@ -236,6 +237,12 @@ class OAuth1:
         if secret is None:
             raise PileusError("A secret of OAuth cannot be decrypted with the keys of this cloud.")
         return secret.decode()
+
+
+def refuse_delegated(actor: Actor) -> None:
+    """Forbidden unless the caller has logged in as the user itself."""
+    if is_delegated(actor.methods, actor.trust_id):
+        raise Forbidden("A token that was gained through delegation says nothing about what its user grants others.")
 
 
 def _chosen(wanted: Sequence[Mapping[str, Any]], held: Sequence[RoleRef]) -> list[str]:

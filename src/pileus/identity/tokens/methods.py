@@ -11,6 +11,9 @@ from pileus.identity.delegation import is_delegated
 from pileus.identity.domain import User
 from pileus.identity.fernet import Claims
 from pileus.identity.multifactor.service import Passcodes
+from pileus.identity.oauth1.domain import AccessToken
+from pileus.identity.oauth1.service import OAuth1
+from pileus.identity.oauth1.signature import SignedRequest
 from pileus.identity.projects import store as projects_store
 from pileus.identity.tokens.verified import Verified
 from pileus.identity.users.login import Logins
@@ -19,6 +22,8 @@ from pileus.kernel.db import Database, Tx
 from pileus.kernel.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from pileus.kernel.fields import UNSET, given
 
+OAUTH1 = "oauth1"
+"""The method that has its proof in the request's header."""
 DENIED = "The request you have made requires authentication."
 
 
@@ -29,6 +34,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     methods: tuple[str, ...]
     parent: Claims | None = None
     application_credential: ApplicationCredential | None = None
+    access_token: AccessToken | None = None
 
 
 class _Proved(msgspec.Struct, frozen=True):
@@ -37,6 +43,7 @@ class _Proved(msgspec.Struct, frozen=True):
     user: User
     parent: Claims | None = None
     application_credential: ApplicationCredential | None = None
+    access_token: AccessToken | None = None
 
 
 class Methods:
@@ -49,6 +56,7 @@ class Methods:
         logins: Logins,
         application_credentials: ApplicationCredentials,
         passcodes: Passcodes,
+        oauth1: OAuth1,
         verify: Callable[[str], Verified | None],
     ) -> None:
         self._db = db
@@ -56,16 +64,18 @@ class Methods:
         self._logins = logins
         self._application_credentials = application_credentials
         self._passcodes = passcodes
+        self._oauth1 = oauth1
         self._verify = verify
         self._methods: dict[str, Callable[[Any], _Proved]] = {
             "password": self._by_password,
             "token": self._by_token,
             "application_credential": self._by_application_credential,
             "totp": self._by_passcode,
+            OAUTH1: self._by_signature,
         }
 
-    def identify(self, identity: Any) -> Login:
-        """The user that all methods of the request agree on.
+    def identify(self, identity: Any, signed: SignedRequest | None = None) -> Login:
+        """The user that all methods of the request agree on. `signed`: the request, as its sender may have signed it.
 
         Unauthorized if one of them fails; NotFound for a token that is not valid, Forbidden for one that cannot be
         exchanged; BadRequest if what a method needs is missing.
@@ -78,13 +88,20 @@ class Methods:
             sent = getattr(identity, method)
             if sent is UNSET:
                 raise BadRequest(f"Expecting to find {method} in identity.")
-            proved.append(prove(sent))
+            proved.append(prove(signed if method == OAUTH1 else sent))
         if not proved or any(one.user.id != proved[0].user.id for one in proved):
             raise Unauthorized(DENIED)
         parent = next((one.parent for one in proved if one.parent), None)
         methods = dict.fromkeys((*(parent.methods if parent else ()), *identity.methods))
         credential = next((one.application_credential for one in proved if one.application_credential), None)
-        return Login(user=proved[0].user, methods=tuple(methods), parent=parent, application_credential=credential)
+        access = next((one.access_token for one in proved if one.access_token), None)
+        return Login(
+            user=proved[0].user,
+            methods=tuple(methods),
+            parent=parent,
+            application_credential=credential,
+            access_token=access,
+        )
 
     # --- one by one ------------------------------------------------------------------------------------------
 
@@ -114,6 +131,16 @@ class Methods:
         if not self._db.transact(lambda tx: self._passcodes.take(tx, match)):
             raise Unauthorized(DENIED)
         return _Proved(user)
+
+    def _by_signature(self, signed: SignedRequest | None) -> _Proved:
+        if signed is None:
+            raise Unauthorized(DENIED)
+        token = self._db.transact(lambda tx: self._oauth1.login(tx, signed))
+        with self._db.read() as tx:
+            user = self._users.find(tx, token.user_id)
+        if user is None or not user.enabled:
+            raise Unauthorized(DENIED)
+        return _Proved(user, access_token=token)
 
     def _by_application_credential(self, sent: Any) -> _Proved:
         credential_id, name, who = given(sent.id), given(sent.name), given(sent.user)

@@ -6,6 +6,7 @@ from pileus.identity.application_credentials.service import ApplicationCredentia
 from pileus.identity.domain import Project, RoleRef, User
 from pileus.identity.federation import store as federation_store
 from pileus.identity.fernet import Claims
+from pileus.identity.oauth1.service import OAuth1
 from pileus.identity.projects import store as projects_store
 from pileus.identity.roles.service import Roles
 from pileus.identity.tokens import store
@@ -20,8 +21,8 @@ from pileus.kernel.policy import Policy
 class Resolver:
     """Reads everything that a token's meaning depends on.
 
-    When a token, its trust or its application credential ends is not looked at: a token never outlives these, and says
-    itself when it ends.
+    When a token ends, or its trust, application credential or access token, is not looked at: a token never outlives
+    these, and says itself when it ends.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Resolver:
         roles: Roles,
         trusts: Trusts,
         application_credentials: ApplicationCredentials,
+        oauth1: OAuth1,
         clock: Clock,
     ) -> None:
         self._policy = policy
@@ -38,6 +40,7 @@ class Resolver:
         self._roles = roles
         self._trusts = trusts
         self._application_credentials = application_credentials
+        self._oauth1 = oauth1
         self._clock = clock
 
     def resolve(self, tx: Tx, claims: Claims) -> Verified | None:
@@ -85,7 +88,7 @@ class Resolver:
         )
 
     def _mandate(self, tx: Tx, claims: Claims, login: User) -> Mandate | None:
-        """Whom a token speaks for; None if the trust or application credential that it was gained with is void."""
+        """Whom a token speaks for; None if what it was gained with is void."""
         if claims.delegation == "trust":
             trust = self._trusts.find(tx, claims.delegation_id)
             if trust is None or trust.trustee_user_id != login.id or (trust.project_id or "") != claims.scope_id:
@@ -99,6 +102,11 @@ class Resolver:
             if credential is None or credential.project_id != claims.scope_id:
                 return None
             return Mandate(login, application_credential=credential)
+        if claims.delegation == "oauth1":
+            token = self._oauth1.find(tx, claims.delegation_id)
+            if token is None or (token.user_id, token.project_id) != (login.id, claims.scope_id):
+                return None
+            return Mandate(login, access_token=token)
         return Mandate(login)
 
     def _held(self, tx: Tx, mandate: Mandate, claims: Claims, place: Project | None) -> tuple[RoleRef, ...]:
@@ -114,6 +122,8 @@ class Resolver:
         held = self._roles.on_project(tx, user_id, place)
         if mandate.application_credential is not None:
             return self._application_credentials.roles_of(tx, mandate.application_credential, held)
+        if mandate.access_token is not None:
+            return self._oauth1.roles_of(tx, mandate.access_token, held)
         return held
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pileus.identity.multifactor.receipts import InsufficientMethods
+from pileus.identity.oauth1.routes import signed
 from pileus.identity.projects.routes import show as show_project
 from pileus.identity.projects.schemas import DOMAIN
 from pileus.identity.rest import PREFIX, many, one, target, wanted
@@ -42,7 +43,7 @@ def reply_with(call: Call, svc: Identity, token: str, verified: Verified) -> Rep
 def issue_token(call: Call, svc: Identity) -> Reply:
     """POST /auth/tokens"""
     try:
-        token, verified = svc.tokens.issue(call.body, call.header(_RECEIPT))
+        token, verified = svc.tokens.issue(call.body, call.header(_RECEIPT), signed(call))
     except InsufficientMethods as insufficient:
         challenge = f'Keystone uri="{call.base_url.removesuffix("/v3")}"'
         headers = {_RECEIPT: insufficient.text, "Vary": "X-Auth-Token", "WWW-Authenticate": challenge}

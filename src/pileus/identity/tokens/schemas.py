@@ -25,6 +25,7 @@ LOGIN = Body(
             Param("password", (Param("user", (*_USER, Param("password", str, required=True)), required=True),)),
             Param("totp", (Param("user", (*_USER, Param("passcode", str, required=True)), required=True),)),
             Param("token", (Param("id", str, required=True),)),
+            Param("oauth1", dict[str, Any]),  # says nothing: the request is signed
             Param(
                 "application_credential",
                 (
@@ -97,6 +98,9 @@ def _delegation(mandate: Mandate) -> dict[str, Any]:
         # Services take an empty list for "nothing is allowed".
         rules = {"access_rules": [RULE.render(rule) for rule in credential.rules]} if credential.rules else {}
         return {"application_credential": shown | rules}
+    access = mandate.access_token
+    if access is not None:
+        return {"OS-OAUTH1": {"access_token_id": access.id, "consumer_id": access.consumer_id}}
     return {}
 
 

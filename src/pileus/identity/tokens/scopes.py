@@ -7,6 +7,7 @@ import msgspec
 from pileus.identity.application_credentials.domain import ApplicationCredential
 from pileus.identity.domain import Project, User
 from pileus.identity.fernet import ScopeKind
+from pileus.identity.oauth1.domain import AccessToken
 from pileus.identity.projects import store as projects_store
 from pileus.identity.roles.service import Roles
 from pileus.identity.tokens.methods import Login, domain_id_of
@@ -17,12 +18,13 @@ from pileus.kernel.errors import BadRequest, Forbidden, Unauthorized
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What a token is asked for. `trust`, `application_credential`: what limits it."""
+    """What a token is asked for. `trust`, `application_credential`, `access_token`: what limits it."""
 
     kind: ScopeKind
     project: Project | None = None
     trust: Trust | None = None
     application_credential: ApplicationCredential | None = None
+    access_token: AccessToken | None = None
 
 
 class Scopes:
@@ -35,6 +37,10 @@ class Scopes:
     def place(self, tx: Tx, login: Login, scope: Any) -> Place:
         """What the token shall be for. BadRequest if the scope makes no sense; Unauthorized if it does not exist."""
         user = login.user
+        if login.access_token is not None:
+            if login.application_credential is not None:
+                raise Unauthorized("Application credentials and access tokens cannot be combined.")
+            return _of_access_token(tx, login.access_token, user, scope)
         if login.application_credential is not None:
             return self.of_application_credential(tx, login.application_credential, scope)
         if scope == "unscoped":
@@ -89,6 +95,15 @@ class Scopes:
             return Place("unscoped")
         domain = projects_store.PROJECTS.get(tx, project.home)
         return Place("project", project) if domain is not None and domain.enabled else Place("unscoped")
+
+
+def _of_access_token(tx: Tx, token: AccessToken, user: User, scope: Any) -> Place:
+    """An access token of OAuth is for its project; the request may name that one, and nothing else."""
+    if scope:
+        value = scope.get("project") if isinstance(scope, dict) and len(scope) == 1 else None
+        if not isinstance(value, dict) or _found_project(tx, user, value).id != token.project_id:
+            raise Unauthorized("An access token is for its own project only.")
+    return Place("project", projects_store.PROJECTS.get(tx, token.project_id), access_token=token)
 
 
 def _found_domain(tx: Tx, user: User, value: dict[str, Any]) -> Project:

@@ -10,6 +10,8 @@ from pileus.identity.generation import Generation, Watch
 from pileus.identity.multifactor.receipts import InsufficientMethods, Receipts
 from pileus.identity.multifactor.rules import is_enough, rules_of
 from pileus.identity.multifactor.service import Passcodes
+from pileus.identity.oauth1.service import OAuth1
+from pileus.identity.oauth1.signature import SignedRequest
 from pileus.identity.projects import store as projects_store
 from pileus.identity.roles.service import Roles
 from pileus.identity.settings import IdentitySettings
@@ -50,6 +52,7 @@ class Tokens:
         trusts: Trusts,
         application_credentials: ApplicationCredentials,
         passcodes: Passcodes,
+        oauth1: OAuth1,
     ) -> None:
         self._lifetime = settings.token_lifetime * MICROSECONDS
         self._expired_window = settings.allow_expired_window * MICROSECONDS
@@ -57,8 +60,8 @@ class Tokens:
         self._db = db
         self._generation = generation
         self._trusts = trusts
-        self._resolver = Resolver(policy, users, roles, trusts, application_credentials, clock)
-        self._methods = Methods(db, users, logins, application_credentials, passcodes, self.verify)
+        self._resolver = Resolver(policy, users, roles, trusts, application_credentials, oauth1, clock)
+        self._methods = Methods(db, users, logins, application_credentials, passcodes, oauth1, self.verify)
         self._scopes = Scopes(roles, trusts)
         self._receipts = Receipts(settings, clock)
         self._format = token_format(settings)
@@ -98,14 +101,17 @@ class Tokens:
 
     # --- logging in ------------------------------------------------------------------------------------------
 
-    def issue(self, request: Any, receipt: str | None = None) -> tuple[str, Verified]:
+    def issue(
+        self, request: Any, receipt: str | None = None, signed: SignedRequest | None = None
+    ) -> tuple[str, Verified]:
         """Log in, as the decoded body of POST /auth/tokens says: a token and its meaning.
 
-        `receipt`: of an earlier login with some of the methods that the user's rules ask for. Unauthorized if a
-        credential is wrong or the user has no role where the token shall be for; InsufficientMethods, with a receipt,
-        if the rules ask for more. NotFound if the token that is given in place of a password is not valid.
+        `receipt`: of an earlier login with some of the methods that the user's rules ask for. `signed`: the request, as
+        an OAuth consumer may have signed it. Unauthorized if a credential is wrong or the user has no role where the
+        token shall be for; InsufficientMethods, with a receipt, if the rules ask for more. NotFound if the token that
+        is given in place of a password is not valid.
         """
-        login = self._methods.identify(request.identity)
+        login = self._methods.identify(request.identity, signed)
         methods = self._sufficient(login, receipt)
         with self._db.read() as tx:
             place = self._scopes.place(tx, login, given(request.scope))
@@ -118,7 +124,7 @@ class Tokens:
             methods = tuple(dict.fromkeys((*methods, *self._receipts.verify(sent_receipt, login.user).methods)))
         if is_enough(login.user, methods):
             return methods
-        if login.application_credential is not None:
+        if login.application_credential is not None or login.access_token is not None:
             # A receipt would not carry on what the credential forbids.
             raise Unauthorized(f"The user's rules do not allow logging in with {', '.join(methods)} alone.")
         with self._db.read() as tx:
@@ -141,8 +147,8 @@ class Tokens:
         """A token for a user who has logged in, and its meaning. `parent`: of the token that it is exchanged for.
         `through`: the identity provider and protocol of a federated user, if the parent does not say.
 
-        It ends with its parent, its trust and its application credential at the latest. Unauthorized if the user has
-        no role there; Forbidden if a trust does not give what it should, or is used up.
+        It ends at the latest with its parent, its trust, its application credential or its access token. Unauthorized
+        if the user has no role there; Forbidden if a trust does not give what it should, or is used up.
         """
         generation = self._generation.value
         if parent is not None:
@@ -178,7 +184,8 @@ class Tokens:
         through: tuple[str, str],
     ) -> Claims:
         now = self._clock.now() // MICROSECONDS * MICROSECONDS
-        limits = [limit.expires_at for limit in (parent, place.trust, place.application_credential) if limit]
+        limited_by = (parent, place.trust, place.application_credential, place.access_token)
+        limits = [limit.expires_at for limit in limited_by if limit]
         ends = min(limit for limit in (now + self._lifetime, *limits) if limit is not None)
         kind: DelegationKind = ""
         delegation_id, delegator_epoch = "", 0
@@ -189,6 +196,8 @@ class Tokens:
             kind, delegation_id, delegator_epoch = "trust", place.trust.id, trustor.epoch
         elif place.application_credential is not None:
             kind, delegation_id = "application_credential", place.application_credential.id
+        elif place.access_token is not None:
+            kind, delegation_id = "oauth1", place.access_token.id
         return Claims(
             user_id=user.id,
             user_epoch=user.epoch,

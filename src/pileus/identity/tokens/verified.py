@@ -8,6 +8,7 @@ import msgspec
 from pileus.identity.application_credentials.domain import ApplicationCredential
 from pileus.identity.domain import Project, RoleRef, User
 from pileus.identity.fernet import Claims
+from pileus.identity.oauth1.domain import AccessToken
 from pileus.identity.trusts.domain import Trust
 from pileus.kernel.access_rules import AccessRule
 from pileus.kernel.auth import Actor
@@ -22,6 +23,7 @@ class Mandate(msgspec.Struct, frozen=True):
     user: User
     trust: Trust | None = None
     application_credential: ApplicationCredential | None = None
+    access_token: AccessToken | None = None
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
