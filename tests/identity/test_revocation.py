@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from pileus.identity.service import Identity
 from pileus.identity.tokens.verified import Cache
+from pileus.kernel.clock import iso_micro_z
 from pileus.kernel.errors import Unauthorized
 from tests.identity.conftest import Cloud
 
@@ -166,3 +167,25 @@ def test_what_a_transaction_has_changed_itself_is_not_remembered(any_cloud: Clou
         raise ZeroDivisionError
     token = cloud.login({"project": {"id": project}}, id=user["id"], password="secret").json["token"]
     assert sorted(role["name"] for role in token["roles"]) == ["member", "reader"]
+
+
+def test_revoked_tokens_are_listed(any_cloud: Cloud) -> None:
+    cloud = any_cloud
+    project = cloud.make("project", name="one")["id"]
+    user = cloud.user_with("member", f"projects/{project}")
+    who = {"id": user["id"], "password": "secret"}
+    revoked = []
+    for _ in range(2):
+        cloud.clock.advance(1)
+        login = cloud.login({"project": {"id": project}}, **who)
+        token = login.headers["X-Subject-Token"]
+        assert cloud.call("DELETE", "/auth/tokens", token=token, X_Subject_Token=token).status_code == 204
+        revoked.append((login.json["token"]["audit_ids"][0], iso_micro_z(cloud.clock.now())))
+    answer = cloud.ok("GET", "/OS-REVOKE/events")
+    assert answer["links"]["self"].endswith("/identity/v3/OS-REVOKE/events")
+    expected = [{"audit_id": audit_id, "issued_before": at, "revoked_at": at} for audit_id, at in revoked]
+    assert answer["events"] == expected
+    assert cloud.ok("GET", f"/OS-REVOKE/events?since={revoked[0][1]}")["events"] == expected[1:]
+    assert cloud.call("GET", "/OS-REVOKE/events?since=yesterday", token=cloud.admin).status_code == 400
+    mine = cloud.token({"project": {"id": project}}, **who)
+    assert cloud.call("GET", "/OS-REVOKE/events", token=mine).status_code == 403

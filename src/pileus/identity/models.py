@@ -219,6 +219,7 @@ revocation = sa.Table(
     metadata,
     sa.Column("audit_id", Name(32), primary_key=True),
     sa.Column("expires_at", Timestamp, nullable=False, index=True),  # of the token: after it the row says nothing
+    sa.Column("revoked_at", Timestamp, nullable=False, server_default="0"),
 )
 
 generation = sa.Table(

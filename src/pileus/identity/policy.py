@@ -51,6 +51,7 @@ _CHECKS: tuple[tuple[str, str, str], ...] = (
     ("validate_token", f"{_SEES_ALL} or rule:service_role or rule:token_subject", "Show a token"),
     ("check_token", f"{_SEES_ALL} or rule:token_subject", "Check a token"),
     ("revoke_token", "rule:admin_or_token_subject", "Revoke a token"),
+    ("list_revoke_events", "rule:service_or_admin", "List the tokens that were revoked"),
     (
         "get_domain",
         f"{_SEES_ALL} or domain_id:%(target.domain.id)s or project_domain_id:%(target.domain.id)s",

@@ -11,6 +11,7 @@ from pileus.identity.rows import page_of
 from pileus.identity.service import Identity
 from pileus.identity.tokens.schemas import LOGIN, shown, shown_receipt
 from pileus.identity.tokens.verified import Verified
+from pileus.kernel.clock import iso_micro_z, parse_iso
 from pileus.kernel.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from pileus.kernel.http import Call, Reply, Route
 from pileus.kernel.policy import PUBLIC
@@ -118,11 +119,28 @@ def show_own_system(call: Call, svc: Identity) -> dict[str, Any]:
     return {"system": [{"all": True}] if has_system else [], "links": _self(call)}
 
 
+def list_revocations(call: Call, svc: Identity) -> dict[str, Any]:
+    """GET /OS-REVOKE/events: for those who verify tokens on their own"""
+    since = call.query.get("since")
+    try:
+        instant = -1 if not since else parse_iso(since)
+    except (ValueError, OverflowError) as err:
+        raise BadRequest(f"since: '{since}' is no timestamp like 2026-11-21T10:00:00Z.") from err
+    with call.read() as tx:
+        found = svc.tokens.revoked_after(tx, instant)
+    events = [
+        {"audit_id": audit_id, "issued_before": iso_micro_z(at), "revoked_at": iso_micro_z(at)}
+        for audit_id, at in found
+    ]
+    return {"events": events, "links": {**_self(call), "previous": None, "next": None}}
+
+
 ROUTES: tuple[Route[Identity], ...] = (
     Route("POST", "/auth/tokens", issue_token, PUBLIC, 201, LOGIN),
     Route("GET", "/auth/tokens", show_token, "identity:validate_token", targeted=True),
     Route("HEAD", "/auth/tokens", check_token, "identity:check_token", targeted=True),
     Route("DELETE", "/auth/tokens", revoke_token, "identity:revoke_token", 204, targeted=True),
+    Route("GET", "/OS-REVOKE/events", list_revocations, "identity:list_revoke_events"),
     Route("GET", "/auth/catalog", show_catalog, "identity:get_auth_catalog"),
     Route("GET", "/auth/projects", list_own_projects, "identity:get_auth_projects"),
     Route("GET", "/auth/domains", list_own_domains, "identity:get_auth_domains"),

@@ -219,9 +219,16 @@ class Tokens:
 
     def revoke(self, tx: Tx, claims: Claims) -> None:
         """Revoke one token; those gained from it stay valid."""
-        forgotten = self._clock.now() - self._expired_window
-        store.revoke(tx, claims.audit_ids[0], claims.expires_at, forgotten)
+        now = self._clock.now()
+        store.revoke(tx, claims.audit_ids[0], claims.expires_at, now, now - self._expired_window)
         self._generation.advance(tx)
+
+    def revoked_after(self, tx: Tx, instant: int) -> list[tuple[str, int]]:
+        """The audit ids of tokens that were revoked on their own after an instant, and when.
+
+        What voids all tokens of a user or a project is no list of tokens, and not in it.
+        """
+        return store.revoked_after(tx, instant)
 
 
 def _digest(token: str) -> bytes:
