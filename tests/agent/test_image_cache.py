@@ -158,6 +158,7 @@ def test_hostile_images_are_refused_before_they_are_converted(tmp_path: Path, un
     secret = tmp_path / "secret.raw"
     secret.write_bytes(CONTENT)
     vmdk = hostile(tmp_path, "-f", "vmdk", "-o", "subformat=monolithicFlat", "1M")
+    sparse = hostile(tmp_path, "-f", "vmdk", "1M")
     qcow2 = ("-f", "qcow2")
     cases = [
         (hostile(tmp_path, *qcow2, "1M"), "raw", "says it is raw, but its content is qcow2"),
@@ -168,6 +169,7 @@ def test_hostile_images_are_refused_before_they_are_converted(tmp_path: Path, un
         (hostile(tmp_path, *qcow2, "1M")[:200], "qcow2", "content is raw"),
         (vmdk.replace(b"hostile-flat.vmdk", b"/etc/shadow\0\0\0\0\0\0"), "vmdk", "subformat"),
         (vmdk, "raw", "its content is vmdk"),
+        (sparse.replace(b"createType", b'parentFileNameHint="/srv/images/other"\ncreateType'), "vmdk", "another file"),
     ]
     for data, declared, says in cases:
         cache, _ = cache_of(tmp_path / "cache", data)

@@ -3,6 +3,7 @@
 import gzip
 import io
 import struct
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,30 @@ def test_a_guest_cannot_turn_its_disk_into_another_format(tmp_path: Path, declar
 )
 def test_descriptors_that_point_elsewhere_are_refused(tmp_path: Path, kind: bytes, extent: bytes, file: bytes) -> None:
     assert refused(tmp_path / "image", DESCRIPTOR % (kind, extent, file), "vmdk")
+
+
+@pytest.mark.parametrize("place", ["sparse", "descriptor elsewhere", "text"])
+def test_a_vmdk_that_is_based_on_a_file_of_the_host_is_refused(api: Api, tmp_path: Path, place: str) -> None:
+    require("qemu-img")
+    path = tmp_path / "image.vmdk"
+    secret = tmp_path / "secret.vmdk"
+    options = "subformat=monolithicFlat" if place == "text" else "subformat=monolithicSparse"
+    for each in (path, secret):
+        subprocess.run(["qemu-img", "create", "-q", "-f", "vmdk", "-o", options, each, "1M"], check=True)
+    data = bytearray(path.read_bytes().ljust(65536, b"\0"))
+    start = data.find(b"# Disk DescriptorFile")
+    honest = bytes(data[start : data.find(b"\0", start)])
+    hint = b'parentFileNameHint="' + bytes(secret) + b'"\n'
+    evil = honest.replace(b"createType", hint + b"createType")
+    data[start : start + len(evil)] = evil
+    if place == "descriptor elsewhere":  # where the header says, there is nothing wrong
+        data[28:44] = struct.pack("<QQ", len(data) // 512, 20)
+        data += honest.ljust(20 * 512, b"\0")
+    path.write_bytes(data)
+    shown = subprocess.run(["qemu-img", "info", "-f", "vmdk", path], check=True, capture_output=True, text=True)
+    assert f"backing file: {secret}" in shown.stdout, "QEMU would read the other file"
+    assert refused(path, bytes(data), "vmdk")
+    assert api.upload(api.create(disk_format="vmdk"), bytes(data)).status_code == 415
 
 
 @pytest.mark.parametrize("sectors", [0, 1 << 55, (1 << 64) - 1])

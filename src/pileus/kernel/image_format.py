@@ -64,8 +64,8 @@ class Inspection:
 
     def _seen(self, source: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in source:
-            if len(self._head) < HEAD:
-                self._head += chunk[: HEAD - len(self._head)]
+            if len(self._head) < _DESCRIPTOR_END:
+                self._head += chunk[: _DESCRIPTOR_END - len(self._head)]
             yield chunk
 
     @property
@@ -94,8 +94,15 @@ class Inspection:
             )
         if ploop is not None:
             return _possible(ploop, declared)
+        if declared == "vmdk" and _PARENT in self._head.lower():
+            raise ImageNotAsDeclaredError("The image is not safe to use: it is based on another file.")
         return max((_disk_size(inspector, declared, size) for inspector in formats), default=size)
 
+
+# Where QEMU looks for the file that a vmdk is based on, whatever its header says of the descriptor: in the 20 sectors
+# at the beginning, or after the first (block/vmdk.c, vmdk_parent_open).
+_DESCRIPTOR_END = 512 + 20 * 512
+_PARENT = b"parentfilenamehint"
 
 _PLOOP = struct.Struct("<16s5IQ")  # magic, version, heads, cylinders, tracks, entries, sectors
 _PLOOP_MAGIC = {b"WithoutFreeSpace": 0xFFFFFFFF, b"WithouFreSpacExt": MAX_VIRTUAL_SIZE}  # and what bits sectors have
