@@ -320,3 +320,51 @@ def test_a_location_that_is_removed_by_patch_takes_its_data_along(lab: Lab) -> N
     assert lab.change(image_id, {"op": "remove", "path": "/locations/0"}, token=ADMIN).status_code == 200
     lab.run()
     assert (lab.api.show(image_id)["stores"], held(lab, image_id)) == ("local", {"local"})
+
+
+# --- what else may happen meanwhile -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("work", ["copy", "move"])
+def test_locations_stay_as_they_are_while_data_is_copied(lab: Lab, work: str) -> None:
+    image_id = lab.api.create()
+    lab.api.upload(image_id, SMALL)
+    if work == "copy":
+        wanted = {"method": {"name": "copy-image"}, "stores": ["second"]}
+        assert lab.api.call("POST", f"/images/{image_id}/import", ADMIN, json=wanted).status_code == 202
+    else:
+        with lab.api.db.write() as tx:
+            lab.api.images.locations.move(tx, image_id, "local", "second")
+    before = lab.api.show(image_id)["locations"]
+    assert lab.add(image_id, lab.web.put("small", SMALL)).status_code == 409
+    for path in ("/locations/0", "/locations/-"):
+        assert lab.change(image_id, {"op": "remove", "path": path}, token=ADMIN).status_code == 409
+    again = [{"url": before[0]["url"], "metadata": {"a": 1}}]
+    assert lab.change(image_id, {"op": "replace", "path": "/locations", "value": again}).status_code == 409
+    assert lab.post(image_id) == 409
+    assert lab.api.call("DELETE", f"/stores/local/{image_id}", ADMIN).status_code == 409
+    assert lab.api.show(image_id)["locations"] == before
+    lab.run()
+    assert lab.content(image_id) == SMALL
+
+
+def test_an_image_that_is_deleted_while_it_is_copied_leaves_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    image_id = lab.api.create()
+    lab.api.upload(image_id, SMALL)
+    wanted = {"method": {"name": "copy-image"}, "stores": ["second"]}
+    assert lab.api.call("POST", f"/images/{image_id}/import", ADMIN, json=wanted).status_code == 202
+    second: Any = lab.api.stores.get("second")
+    write = second.write
+
+    def deleted_before(*arguments: Any) -> Any:
+        assert lab.api.call("DELETE", f"/images/{image_id}").status_code == 204
+        assert lab.api.call("POST", "/images", json={"id": image_id}).status_code == 409
+        return write(*arguments)
+
+    monkeypatch.setattr(second, "write", deleted_before)
+    lab.run()
+    monkeypatch.undo()
+    assert {store.name: store.images() for store in lab.api.stores.all() if not store.read_only} == {
+        "local": (), "second": (),
+    }  # fmt: skip
+    assert lab.api.call("POST", "/images", json={"id": image_id}).status_code == 201

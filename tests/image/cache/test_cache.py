@@ -76,6 +76,24 @@ def test_the_copy_is_what_is_read(api: Api) -> None:
     assert download(api, image_id) == DATA
 
 
+def test_a_copy_is_not_served_to_who_may_not_download_the_image(api: Api) -> None:
+    image_id = api.create(visibility="private")
+    api.upload(image_id, DATA)
+    api.call("PUT", f"/cache/{image_id}", ADMIN)
+    fill(api)
+    api.stores.default.discard(image_id)
+    refused = {"bob@p2:member": 404, "bob@p2:reader": 404, "eve@p1:reader": 403}
+    for headers in ({}, {"Range": "bytes=0-1"}):
+        for token, code in refused.items():
+            answer = api.call("GET", f"/images/{image_id}/file", token, headers=headers)
+            assert (answer.status_code, DATA in answer.content) == (code, False)
+    api.call("POST", f"/images/{image_id}/actions/deactivate")
+    assert api.call("GET", f"/images/{image_id}/file").status_code == 403
+    assert status(api)[0] == [image_id]
+    (entry,) = api.call("GET", "/cache", ADMIN).json["cached_images"]
+    assert entry["hits"] == 0
+
+
 def test_what_cannot_be_queued(api: Api) -> None:
     assert api.call("PUT", "/cache/no-such-image", ADMIN).status_code == 404
     assert api.call("PUT", f"/cache/{api.create(ADMIN)}", ADMIN).status_code == 400
