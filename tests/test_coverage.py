@@ -32,9 +32,6 @@ NOT_SERVED: dict[str, dict[str, str]] = {
         f"DELETE {_EC2_OF_VERSION_2}/{{credentialId}}": _VERSION_2,
         "GET /v3/policies/{policy_id}/OS-ENDPOINT-POLICY/policy": _A_SLIP,
         "HEAD /v3/policies/{policy_id}/OS-ENDPOINT-POLICY/policy": _A_SLIP,
-        "GET /v3/OS-REVOKE/events": "There are no events: what a token depends on carries a generation, and only"
-        " Pileus itself verifies tokens.",
-        "POST /v3/OS-OAUTH2/token": "Not there yet. The same application credential logs in at /v3/auth/tokens.",
     },
     "image": {},
 }

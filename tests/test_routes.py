@@ -17,6 +17,7 @@ PUBLIC_ROUTES = {
     "POST /identity/v3/users/{}/password",  # the old password is the proof: it may have expired
     "POST /identity/v3/OS-OAUTH1/request_token",  # these two are signed with a consumer's secret
     "POST /identity/v3/OS-OAUTH1/access_token",
+    "POST /identity/v3/OS-OAUTH2/token",  # logging in with an application credential
     "GET /identity/v3/OS-SIMPLE-CERT/ca",  # these three are gone, for everybody
     "GET /identity/v3/OS-SIMPLE-CERT/certificates",
     "GET /identity/v3/auth/tokens/OS-PKI/revoked",

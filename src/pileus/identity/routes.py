@@ -13,6 +13,7 @@ from pileus.identity.errors import error_shape
 from pileus.identity.federation.routes import ROUTES as FEDERATION
 from pileus.identity.limits.routes import ROUTES as LIMITS
 from pileus.identity.oauth1.routes import ROUTES as OAUTH1
+from pileus.identity.oauth2.routes import ROUTES as OAUTH2
 from pileus.identity.projects.routes import ROUTES as PROJECTS
 from pileus.identity.rest import PREFIX
 from pileus.identity.retired.routes import ROUTES as RETIRED
@@ -39,6 +40,7 @@ ROUTES: tuple[Route[Identity], ...] = (
     *EC2,
     *FEDERATION,
     *OAUTH1,
+    *OAUTH2,
     *RETIRED,
 )
 
