@@ -203,7 +203,7 @@ class OAuth1:
         """Unauthorized unless the request is signed, fresh and new.
 
         `sealed`: the secret of the token that it must be signed with too; empty for a token that is not valid; None if
-        there is none to sign with. An unknown consumer or token costs the same work as a wrong signature.
+        there is none to sign with. An unknown consumer or token is refused in the same words as a wrong signature.
         """
         now = self._clock.now()
         secret = store.secret_of(tx, said.consumer_id)
