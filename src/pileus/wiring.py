@@ -48,7 +48,7 @@ from pileus.kernel.db import Database, Tx
 from pileus.kernel.fetch import Fetcher
 from pileus.kernel.loops import Loop, LoopRunner, nudge_loop
 from pileus.kernel.nudge import Nudges
-from pileus.kernel.policy import Policy, Rule, load_overrides
+from pileus.kernel.policy import Policy, Rule, load_overrides, load_service_overrides
 from pileus.kernel.rpc import Agents, host_secret
 from pileus.kernel.saga import Conductor, Sagas
 from pileus.kernel.saga.purge import purge_loop
@@ -61,12 +61,13 @@ from pileus.scheduler.service import Scheduler
 from pileus.settings import Settings
 from pileus.supervisor.credentials import load_or_create
 
-RULES: tuple[Rule, ...] = (
-    *identity_policy.RULES,
-    *image_policy.RULES,
-    *network_policy.RULES,
-    *compute_api.RULES,
-)
+RULES_OF: Mapping[str, tuple[Rule, ...]] = {
+    "identity": identity_policy.RULES,
+    "image": image_policy.RULES,
+    "network": network_policy.RULES,
+    "compute": compute_api.RULES,
+}
+RULES: tuple[Rule, ...] = tuple(rule for rules in RULES_OF.values() for rule in rules)
 
 
 @dataclass(frozen=True)
@@ -242,9 +243,10 @@ def make_protection(settings: Settings, policy: Policy) -> Protection:
 
 
 def make_policy(settings: Settings) -> Policy:
-    """All rules, with the operator's overrides."""
+    """All rules, with the operator's overrides: one file for all services, and one for each."""
     path = settings.site.policy_file
-    return Policy(RULES, load_overrides(path) if path.exists() else None)
+    overrides = load_overrides(path) if path.exists() else {}
+    return Policy(RULES, overrides | load_service_overrides(settings.site.policy_dir, RULES_OF))
 
 
 def loops(cloud: Cloud) -> tuple[Loop, ...]:

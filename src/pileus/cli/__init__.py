@@ -49,9 +49,10 @@ def main() -> None:
 def _exit_code(err: Exception) -> int | None:
     """The exit code for an expected error; None for a bug, whose traceback must be seen."""
     from pileus.kernel.config import SettingsError  # noqa: PLC0415 - only if something is wrong
+    from pileus.kernel.policy import PolicyError  # noqa: PLC0415
     from pileus.supervisor.errors import CannotStart, CannotStop  # noqa: PLC0415
 
-    if isinstance(err, SettingsError):
+    if isinstance(err, SettingsError | PolicyError):
         return 2
     return 1 if isinstance(err, PileusError | CannotStart | CannotStop) else None
 
@@ -159,6 +160,18 @@ _FORWARD: dict[str, Any] = {
 def image_command(ctx: typer.Context) -> None:
     """Build images, and load metadata definitions: see `pileus image --help`."""
     resolve_lazily("pileus.cli.image:app", ctx)
+
+
+@app.command("identity", context_settings=_FORWARD)
+def identity_command(ctx: typer.Context) -> None:
+    """Rotate identity's keys, import users from a Keystone: see `pileus identity --help`."""
+    resolve_lazily("pileus.cli.identity:app", ctx)
+
+
+@app.command("policy", context_settings=_FORWARD)
+def policy_command(ctx: typer.Context) -> None:
+    """List the rules of who may do what, and explain them: see `pileus policy --help`."""
+    resolve_lazily("pileus.cli.policy:app", ctx)
 
 
 @app.command("replicate", context_settings=_FORWARD)

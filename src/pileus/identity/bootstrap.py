@@ -6,7 +6,7 @@ from pileus.identity.domain import DEFAULT_DOMAIN, SYSTEM, Assignment, Role
 from pileus.identity.jws import create_keypair, has_keypair
 from pileus.identity.keys import create_keys as create_repository
 from pileus.identity.projects import store as projects_store
-from pileus.identity.rest import Sent
+from pileus.identity.rest import Sent, missing
 from pileus.identity.roles import store as roles_store
 from pileus.identity.rows import Wanted
 from pileus.identity.service import Identity
@@ -91,6 +91,20 @@ def bootstrap(
         roles=frozenset(ROLES) - {SERVICE},
         is_admin=True,
     )
+
+
+def admit(tx: Tx, identity: Identity, user_id: str, password: str) -> None:
+    """Let the administrator in with this password: it is set if it is another one, and the user enabled.
+
+    For who has lost the password, or is locked out.
+    """
+    user = identity.users.find(tx, user_id)
+    if user is None:
+        raise missing("user", user_id)
+    if not identity.logins.has_password(tx, user, password):
+        sent = Sent({"password": password}, {})
+        user = identity.users.update(tx, user, sent, identity.users.hashed(sent, checked=False))
+    identity.users.update(tx, user, Sent({"enabled": True}, {}), None)
 
 
 def _role(tx: Tx, identity: Identity, name: str) -> Role:

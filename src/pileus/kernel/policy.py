@@ -33,6 +33,16 @@ class PolicyError(ValueError):
 
 
 @dataclass(frozen=True)
+class Node:
+    """A check as it is written: `kind` is or, and, not, rule (a reference: `text` is its name) or check."""
+
+    kind: str
+    text: str
+    check: Check
+    parts: tuple["Node", ...] = ()
+
+
+@dataclass(frozen=True)
 class Rule:
     """A default rule: the check in force unless the operator's policy file overrides it."""
 
@@ -48,7 +58,7 @@ class Policy:
         self.rules = {rule.name: rule for rule in rules}
         self.expressions = {name: rule.check for name, rule in self.rules.items()} | dict(overrides or {})
         self._checks: dict[str, Check] = {}
-        self._by_expression: dict[str, Check] = {}  # most rules share a few
+        self._by_expression: dict[str, Node] = {}  # most rules share a few
         for name in self.expressions:
             self._compiled(name, ())
 
@@ -74,12 +84,17 @@ class Policy:
         if name not in self.expressions:
             return _never
         expression = self.expressions[name]
-        check = self._by_expression.get(expression)
-        if check is None:
-            check = _Parser(expression, lambda other: self._compiled(other, (*path, name))).parse()
-            self._by_expression[expression] = check
-        self._checks[name] = check
-        return check
+        node = self._by_expression.get(expression)
+        if node is None:
+            node = _Parser(expression, lambda other: self._compiled(other, (*path, name))).parse()
+            self._by_expression[expression] = node
+        self._checks[name] = node.check
+        return node.check
+
+    def node(self, name: str) -> Node | None:
+        """How the check of a rule is made up, for those who explain it; None if there is no such rule."""
+        expression = self.expressions.get(name)
+        return None if expression is None else self._by_expression[expression]
 
 
 def load_overrides(path: Path) -> dict[str, str]:
@@ -91,6 +106,26 @@ def load_overrides(path: Path) -> dict[str, str]:
     if not isinstance(loaded, dict) or not all(isinstance(k, str) and isinstance(v, str) for k, v in loaded.items()):
         raise PolicyError(f"{path}: must be a mapping of rule names to check strings")
     return loaded
+
+
+def load_service_overrides(directory: Path, rules_of: Mapping[str, Iterable[Rule]]) -> dict[str, str]:
+    """The files `<service>.yaml` of a directory, as operators have one for each service of OpenStack.
+
+    `rules_of`: each service's own rules. A file changes those alone, and may have further rules that its own refer to:
+    PolicyError if it changes what another service or another file relies on.
+    """
+    owner = {rule.name: service for service, rules in rules_of.items() for rule in rules}
+    overrides: dict[str, str] = {}
+    for path in sorted(directory.glob("*.yaml")):
+        if path.stem not in rules_of:
+            raise PolicyError(f"{path}: there is no service '{path.stem}', only {', '.join(rules_of)}")
+        for name, check in load_overrides(path).items():
+            if owner.get(name, path.stem) != path.stem:
+                raise PolicyError(f"{path}: the rule {name!r} belongs to {owner[name]}")
+            if overrides.get(name, check) != check:
+                raise PolicyError(f"{path}: the rule {name!r} says something else in another file")
+            overrides[name] = check
+    return overrides
 
 
 def _always(_target: Target, _credentials: Credentials) -> bool:
@@ -113,13 +148,13 @@ class _Parser:
         self._tokens = [match.group(1) for match in _TOKEN.finditer(text)]
         self._next = 0
 
-    def parse(self) -> Check:
+    def parse(self) -> Node:
         if not self._tokens:
-            return _always
-        check = self._either()
+            return Node("check", "", _always)
+        node = self._either()
         if self._next != len(self._tokens):
             raise PolicyError(f"policy check {self._text!r}: unexpected {self._tokens[self._next]!r}")
-        return check
+        return node
 
     def _peek(self) -> str | None:
         return self._tokens[self._next] if self._next < len(self._tokens) else None
@@ -138,49 +173,57 @@ class _Parser:
             return True
         return False
 
-    def _either(self) -> Check:
-        checks = [self._both()]
+    def _either(self) -> Node:
+        parts = [self._both()]
         while self._word("or"):
-            checks.append(self._both())
-        if len(checks) == 1:
-            return checks[0]
-        alternatives = tuple(checks)
-        return lambda target, credentials: any(check(target, credentials) for check in alternatives)
+            parts.append(self._both())
+        if len(parts) == 1:
+            return parts[0]
+        checks = tuple(part.check for part in parts)
+        return Node(
+            "or",
+            "or",
+            lambda target, credentials: any(check(target, credentials) for check in checks),
+            tuple(parts),
+        )
 
-    def _both(self) -> Check:
-        checks = [self._negation()]
+    def _both(self) -> Node:
+        parts = [self._negation()]
         while self._word("and"):
-            checks.append(self._negation())
-        if len(checks) == 1:
-            return checks[0]
-        all_of = tuple(checks)
-        return lambda target, credentials: all(check(target, credentials) for check in all_of)
+            parts.append(self._negation())
+        if len(parts) == 1:
+            return parts[0]
+        checks = tuple(part.check for part in parts)
+        return Node(
+            "and",
+            "and",
+            lambda target, credentials: all(check(target, credentials) for check in checks),
+            tuple(parts),
+        )
 
-    def _negation(self) -> Check:
+    def _negation(self) -> Node:
         if self._word("not"):
-            check = self._negation()
-            return lambda target, credentials: not check(target, credentials)
+            part = self._negation()
+            return Node("not", "not", lambda target, credentials: not part.check(target, credentials), (part,))
         return self._check()
 
-    def _check(self) -> Check:
+    def _check(self) -> Node:
         token = self._take()
         if token == "(":  # noqa: S105 - a parenthesis
-            check = self._either()
+            node = self._either()
             if self._take() != ")":
                 raise PolicyError(f"policy check {self._text!r}: a parenthesis is not closed")
-            return check
+            return node
         if token == "@":  # noqa: S105
-            return _always
+            return Node("check", token, _always)
         if token == "!":  # noqa: S105
-            return _never
+            return Node("check", token, _never)
         kind, colon, match = token.partition(":")
         if not colon:
             raise PolicyError(f"policy check {self._text!r}: {token!r} is not of the form kind:value")
         if kind == "rule":
-            return self._rule(match)
-        if kind == "role":
-            return _role(match)
-        return _attribute(kind, match)
+            return Node("rule", match, self._rule(match))
+        return Node("check", token, _role(match) if kind == "role" else _attribute(kind, match))
 
 
 _PLACE = re.compile(r"%\(([^)]*)\)s")

@@ -26,6 +26,11 @@ class SiteSettings:
         Path("/etc/pileus/policy.yaml"),
         "rules that override the defaults of who may do what, in the form of oslo.policy's files; it need not be there",
     )
+    policy_dir: Path = setting(
+        Path("/etc/pileus/policy.d"),
+        "the same for single services, in files <service>.yaml (identity, image, network, compute), which win; each may"
+        " only override the rules of its service",
+    )
     public_url: str = setting(
         "",
         "the address that the catalog gives to clients, such as https://cloud.example.org. Empty: http with the"

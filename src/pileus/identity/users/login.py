@@ -11,6 +11,7 @@ from typing import NoReturn
 import msgspec
 import structlog
 
+from pileus.identity.directories.service import Directories
 from pileus.identity.domain import User
 from pileus.identity.generation import Generation
 from pileus.identity.passwords import Passwords
@@ -20,7 +21,7 @@ from pileus.identity.users.compliance import Compliance, Failures, StoredPasswor
 from pileus.identity.users.service import Users
 from pileus.kernel.clock import Clock
 from pileus.kernel.db import Database, Tx
-from pileus.kernel.errors import BadRequest, Conflict, Unauthorized
+from pileus.kernel.errors import BadRequest, Conflict, Forbidden, Unauthorized
 
 log = structlog.get_logger("pileus.identity")
 
@@ -49,7 +50,9 @@ class Logins:
         compliance: Compliance,
         generation: Generation,
         clock: Clock,
+        directories: Directories,
     ) -> None:
+        self._directories = directories
         self._db = db
         self._users = users
         self._passwords = passwords
@@ -59,17 +62,30 @@ class Logins:
 
     def by_id(self, user_id: str, password: str) -> User:
         """The user with this id. Unauthorized unless the password is right and the user may log in."""
+        in_directory = self._directories.login_by_id(user_id, password)
+        if in_directory is not None:
+            return in_directory
         return self._login(lambda tx: self._account(tx, user_id), password)
 
     def by_name(self, name: str, domain_id: str | None, domain_name: str | None, password: str) -> User:
         """The same by name, in the domain with this id or, without one, with this name."""
+        in_directory = self._directories.login_by_name(name, domain_id, domain_name, password)
+        if in_directory is not None:
+            return in_directory
         return self._login(lambda tx: self._account_by_name(tx, name, domain_id, domain_name), password)
+
+    def has_password(self, tx: Tx, user: User, password: str) -> bool:
+        """Whether this is the user's password: for the cloud's own commands, and counted as no login."""
+        stored = store.password_of(tx, user.id)
+        return self._passwords.verify(stored.hash if stored else None, password)
 
     def change_password(self, user_id: str, original: str, new: str) -> None:
         """Change one's own password, also an expired one, and void all tokens of the user.
 
         Unauthorized as for a login; BadRequest if the user may not have the new password, or none now.
         """
+        if self._directories.login_by_id(user_id, original) is not None:
+            raise Forbidden("LDAP does not support write operations: the password is changed in the directory.")
         account = self._verified(lambda tx: self._account(tx, user_id), original)
         user, present = account.user, account.stored
         if user is None or present is None:
