@@ -1,5 +1,6 @@
 """What callers try who mean harm, or who all come at once: nothing is lost, nothing is an error of ours."""
 
+import io
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -195,6 +196,25 @@ def test_announced_sizes_that_make_no_sense(api: Api, size: str) -> None:
     headers = {"Content-Type": "application/octet-stream", "X-Openstack-Image-Size": size}
     assert api.call("PUT", f"/images/{image_id}/stage", body=b"x", headers=headers).status_code == 400
     assert api.show(image_id)["status"] == "queued"
+
+
+@pytest.mark.parametrize("path", ["file", "stage"])
+@pytest.mark.parametrize(("announced", "status"), [("512", 204), ("511", 400), ("513", 400), ("0", 400)])
+def test_data_that_is_not_as_much_as_was_announced(api: Api, path: str, announced: str, status: int) -> None:
+    """A body in chunks that breaks off looks like one that is complete: only what was announced tells."""
+    image_id = api.create()
+    headers = {"Content-Type": "application/octet-stream", "X-Openstack-Image-Size": announced}
+    for _ in range(2):
+        if status != 204:
+            with_length = {**headers, "Content-Length": "512"}
+            answer = api.call("PUT", f"/images/{image_id}/{path}", body=b"\1" * 512, headers=with_length)
+            assert answer.status_code == 400
+        environ = {"wsgi.input": io.BytesIO(b"\1" * 512), "HTTP_TRANSFER_ENCODING": "chunked"}
+        answer = api.call("PUT", f"/images/{image_id}/{path}", headers=headers, extras=environ)
+        assert answer.status_code == status
+        if status == 204:
+            break
+        assert (api.show(image_id)["status"], api.stores.default.images()) == ("queued", ())
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pileus.kernel.http import Call, Reply, Route
 
 CHUNK = 1 << 20
 _RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]{0,30})-([0-9]{0,30})\s*", re.IGNORECASE)
+_SIZE = re.compile("[0-9]{1,18}")
 OCTETS = "application/octet-stream"
 
 
@@ -20,7 +21,8 @@ def upload(call: Call, images: Images) -> None:
     check_body(call, images)
     with call.read() as tx:
         image = own_image(call, images, tx)
-    images.stored.upload(image, chunks_of(call), call.header("X-Image-Meta-Store") or "", call.content_length)
+    store, size = call.header("X-Image-Meta-Store") or "", announced_size(call)
+    images.stored.upload(image, chunks_of(call), store, size)
 
 
 def download(call: Call, images: Images) -> Reply:
@@ -54,18 +56,35 @@ def check_body(call: Call, images: Images) -> None:
         raise TooLarge(f"The image is larger than {images.settings.size_limit} bytes.")
 
 
+def announced_size(call: Call) -> int | None:
+    """How many bytes will come, None if the caller does not say. BadRequest if that makes no sense."""
+    text = call.header("X-Openstack-Image-Size")
+    if text is None:
+        return call.content_length
+    if not _SIZE.fullmatch(text):
+        raise BadRequest("x-openstack-image-size must be a number of bytes.")
+    if call.content_length not in (None, int(text)):
+        raise BadRequest(f"x-openstack-image-size is {text}, but the content's length is {call.content_length}.")
+    return int(text)
+
+
 def chunks_of(call: Call) -> Iterator[bytes]:
-    """The body as it arrives. BadRequest if the caller went away before all of it came."""
-    left = call.content_length
-    while left is None or left > 0:
-        chunk = call.stream.read(CHUNK if left is None else min(CHUNK, left))
+    """The body as it arrives. BadRequest at its end if it is not as large as was announced.
+
+    Only so is it known that a caller went away: the server lets a body in chunks that breaks off look complete.
+    """
+    announced, size = announced_size(call), 0
+    length = call.content_length
+    while length is None or size < length:
+        chunk = call.stream.read(CHUNK if length is None else min(CHUNK, length - size))
         if not chunk:
             break
-        if left is not None:
-            left -= len(chunk)
+        size += len(chunk)
+        if announced is not None and size > announced:
+            raise BadRequest(f"{announced} bytes of data were announced, and more came.")
         yield chunk
-    if left:
-        raise BadRequest(f"The upload broke off; {left} bytes are missing.")
+    if announced is not None and size < announced:
+        raise BadRequest(f"The upload broke off: {announced} bytes of data were announced, and {size} came.")
 
 
 def _range(header: str | None, data: ImageData) -> tuple[int, int]:

@@ -1,39 +1,27 @@
 """Staging and importing over HTTP."""
 
 import contextlib
-import re
 from typing import Any
 
 from pileus.image.common import own_image
-from pileus.image.data.routes import check_body, chunks_of
+from pileus.image.data.routes import announced_size, check_body, chunks_of
 from pileus.image.domain import Image
 from pileus.image.imports import schemas
 from pileus.image.imports.domain import Method, Remote
 from pileus.image.imports.schemas import Asked
 from pileus.image.service import Images
 from pileus.kernel.db import Tx
-from pileus.kernel.errors import BadRequest, NotFound, Unavailable
+from pileus.kernel.errors import NotFound, Unavailable
 from pileus.kernel.http import Call, Reply, Route
-
-_SIZE = re.compile("[0-9]{1,18}")
 
 
 def stage_image(call: Call, images: Images) -> None:
     """Stage binary image data."""
     check_body(call, images)
-    size = _size(call)
+    size = announced_size(call)
     with call.read() as tx:
         image = own_image(call, images, tx)
     images.imports.stage(image, chunks_of(call), size)
-
-
-def _size(call: Call) -> int | None:
-    text = call.header("X-Openstack-Image-Size")
-    if text is None:
-        return call.content_length
-    if not _SIZE.fullmatch(text):
-        raise BadRequest("x-openstack-image-size must be a number of bytes.")
-    return int(text)
 
 
 def import_image(call: Call, images: Images) -> Reply:
