@@ -161,6 +161,11 @@ class Compliance:
         return noted is None or noted // DAY < now // DAY
 
 
+def passcodes_of(account: str) -> str:
+    """The account under which a user's wrong passcodes count: a right password must not make them forgotten."""
+    return decoy("totp", account)
+
+
 def decoy(*what: str) -> str:
     """The account whose wrong passwords stand for those of a name that nobody has."""
     digest = hashlib.sha256("\0".join(what).encode("utf-8", "surrogatepass")).hexdigest()
