@@ -2,13 +2,17 @@
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pileus.identity.multifactor.totp import passcode, secret_of
-from pileus.kernel.clock import iso_micro_z
-from tests.identity.conftest import Cloud, Person
+from pileus.identity.settings import IdentitySettings
+from pileus.kernel.clock import FakeClock, iso_micro_z
+from pileus.kernel.db import Database
+from tests.identity.conftest import Cloud, Person, cloud_on
 
 SECRET = b"12345678901234567890"  # RFC 6238, appendix B
 
@@ -78,6 +82,21 @@ def test_a_passcode_is_taken_once(any_cloud: Cloud) -> None:
     any_cloud.clock.advance(30)
     any_cloud.authenticate(sent, status=401)
     any_cloud.authenticate(ann.totp())
+
+
+def test_wrong_passcodes_lock_the_account_though_the_password_is_right(
+    sqlite: Database, settings: IdentitySettings, tmp_path: Path, clock: FakeClock
+) -> None:
+    strict = replace(settings.security_compliance, lockout_failure_attempts=3, lockout_duration=60)
+    for cloud in cloud_on(sqlite, replace(settings, security_compliance=strict), tmp_path, clock):
+        ann = Careful(cloud)
+        for _ in range(3):
+            cloud.authenticate(ann.password | ann.totp(passcode="000000"), status=401)
+        cloud.authenticate(ann.totp(), status=401)
+        cloud.authenticate(ann.password)
+        cloud.authenticate({"totp": {"user": {"id": "0" * 32, "passcode": "000000"}}}, status=401)
+        clock.advance(60)
+        cloud.authenticate(ann.password | ann.totp())
 
 
 def test_several_methods_agree_on_one_user(cloud: Cloud) -> None:

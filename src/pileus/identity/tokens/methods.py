@@ -126,11 +126,8 @@ class Methods:
         with self._db.read() as tx:
             user = self._user(tx, who)
             match = self._passcodes.find(tx, user.id if user else "", who.passcode)
-        if user is None or not user.enabled or match is None:
-            raise Unauthorized(DENIED)
-        if not self._db.transact(lambda tx: self._passcodes.take(tx, match)):
-            raise Unauthorized(DENIED)
-        return _Proved(user)
+        fresh = match is not None and self._db.transact(lambda tx: self._passcodes.take(tx, match))
+        return _Proved(self._logins.by_proof(user, str(_named(who)[:2]), fresh))
 
     def _by_signature(self, signed: SignedRequest | None) -> _Proved:
         if signed is None:

@@ -17,7 +17,7 @@ from pileus.identity.generation import Generation
 from pileus.identity.passwords import Passwords
 from pileus.identity.projects import store as projects_store
 from pileus.identity.users import store
-from pileus.identity.users.compliance import Compliance, Failures, StoredPassword, decoy
+from pileus.identity.users.compliance import Compliance, Failures, StoredPassword, decoy, passcodes_of
 from pileus.identity.users.service import Users
 from pileus.kernel.clock import Clock
 from pileus.kernel.db import Database, Tx
@@ -73,6 +73,22 @@ class Logins:
         if in_directory is not None:
             return in_directory
         return self._login(lambda tx: self._account_by_name(tx, name, domain_id, domain_name), password)
+
+    def by_proof(self, user: User | None, nobody: str, right: bool) -> User:
+        """The user, if another proof than a password is right and the user may log in. Unauthorized otherwise.
+
+        Wrong proofs lock an account like wrong passwords, though they are counted apart: a passcode has six digits.
+        `nobody`: what they are counted under where there is no such user.
+        """
+        key = passcodes_of(user.id if user else nobody)
+        account = Account(key=key, user=user, stored=None)
+        failures = self._failures(account)
+        locked = self._compliance.counts_failures and self._compliance.is_locked(user, failures, self._clock.now())
+        if user is None or not user.enabled or not right or locked:
+            self._refuse(account, locked)
+        if failures is not None:
+            self._db.transact(lambda tx: store.forget_failures(tx, key))
+        return user
 
     def has_password(self, tx: Tx, user: User, password: str) -> bool:
         """Whether this is the user's password: for the cloud's own commands, and counted as no login."""
@@ -183,7 +199,8 @@ class Logins:
         elif not user.enabled:
             reason = "disabled"
         else:
-            reason = "locked" if locked else "no password" if account.stored is None else "wrong password"
+            wrong = "wrong passcode, or no password" if account.stored is None else "wrong password"
+            reason = "locked" if locked else wrong
         log.info("login refused", user_id=user.id if user else None, reason=reason)
         raise Unauthorized(_DENIED)
 

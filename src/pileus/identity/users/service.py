@@ -129,7 +129,7 @@ class Users:
             values["options"] = merge_options(user.options, sent.known["options"], USER_OPTIONS)
         changed = msgspec.structs.replace(user, options=values.get("options", user.options))
         if sent.get("enabled", False):
-            store.forget_failures(tx, user.id)
+            store.forget_all_failures(tx, user.id)
         if sent.get("enabled", False) or changed.options != user.options:
             values["last_active_at"] = self._compliance.activity(changed, self._clock.now())
         store.change_user(tx, user.id, values)

@@ -11,7 +11,7 @@ from pileus.identity.application_credentials import store as application_credent
 from pileus.identity.domain import Comparator, Group, User
 from pileus.identity.federation.models import expiring_membership
 from pileus.identity.rows import Found, Rows, Wanted, add_once
-from pileus.identity.users.compliance import Failures, StoredPassword
+from pileus.identity.users.compliance import Failures, StoredPassword, passcodes_of
 from pileus.kernel.db import Row, Tx
 
 USERS = Rows(models.user, User, "user")
@@ -97,6 +97,11 @@ def forget_failures(tx: Tx, account: str) -> None:
     tx.execute(sa.delete(_failed).where(_failed.c.account == account))
 
 
+def forget_all_failures(tx: Tx, user_id: str) -> None:
+    """A user begins without wrong passwords and passcodes again."""
+    tx.execute(sa.delete(_failed).where(_failed.c.account.in_((user_id, passcodes_of(user_id)))))
+
+
 def is_enabled(active_since: int | None) -> sa.ColumnElement[bool]:
     """The condition that a user is enabled, and has been active since then."""
     if active_since is None:
@@ -134,7 +139,7 @@ def delete_user(tx: Tx, user_id: str) -> None:
     """Delete a user with everything that it holds."""
     application_credentials.delete_of(tx, [user_id])  # which keep the user's access rules
     USERS.delete(tx, user_id)  # before the rest: it waits for who is granting a role, and then finds that too
-    forget_failures(tx, user_id)
+    forget_all_failures(tx, user_id)
     assignment, credential = models.assignment, models.credential
     tx.execute(sa.delete(assignment).where(assignment.c.actor_kind == "user", assignment.c.actor_id == user_id))
     tx.execute(sa.delete(credential).where(credential.c.user_id == user_id))
