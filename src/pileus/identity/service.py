@@ -3,6 +3,7 @@
 from pileus.identity.application_credentials.service import ApplicationCredentials
 from pileus.identity.catalog.service import Catalog
 from pileus.identity.credentials.service import Credentials
+from pileus.identity.directories.service import Directories
 from pileus.identity.domain_config.service import DomainConfigs
 from pileus.identity.ec2.service import Ec2
 from pileus.identity.endpoint_filter.service import EndpointFilters
@@ -56,14 +57,15 @@ class Identity:
         passwords = passwords or Passwords(settings)
         self.projects = Projects(settings, generation)
         compliance = Compliance(settings.security_compliance)
-        self.users = Users(self.projects, passwords, compliance, generation, clock)
-        self.logins = Logins(db, self.users, passwords, compliance, generation, clock)
+        self.domain_configs = DomainConfigs(settings, clock, generation)
+        self.directories = Directories(settings, clock, db, generation, self.domain_configs)
+        self.users = Users(self.projects, passwords, compliance, generation, clock, self.directories)
+        self.logins = Logins(db, self.users, passwords, compliance, generation, clock, self.directories)
         self.roles = Roles(generation, clock)
         self.catalog = Catalog(generation, all_without_filter=settings.return_all_endpoints_if_no_filter)
         self.endpoint_filters = EndpointFilters(generation)
         self.credentials = Credentials(settings, clock)
         self.endpoint_policies = EndpointPolicies(self.catalog, self.credentials)
-        self.domain_configs = DomainConfigs(settings, clock, generation)
         self.oauth1 = OAuth1(settings, clock, generation, self.projects, self.roles)
         self.limits = Limits(settings, self.catalog, self.projects, region)
         self.application_credentials = ApplicationCredentials(settings, clock, generation, passwords, self.roles)

@@ -158,6 +158,13 @@ class IdentitySettings:
         "the attribute that must be among the remote ids of an identity provider which has some, where its protocol"
         " names no other",
     )
+    directory_refresh: float = setting(
+        60.0,
+        "how old what is known of an LDAP server's users and groups may be when they are listed; whoever logs in is"
+        " always read anew",
+        unit="seconds",
+        minimum=0,
+    )
     oidc: dict[str, OidcSettings] = setting(
         {}, "the OpenID Connect providers behind identity providers, each a section [identity.oidc.NAME]"
     )

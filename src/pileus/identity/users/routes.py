@@ -66,6 +66,7 @@ def list_users(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /users"""
     call.authorize(target(domain_id=call.actor.domain_id))
     want = within_own_domain(wanted(call, svc.max_limit, _FILTERS, ("enabled",), sortable=_SORTABLE_USERS), call.actor)
+    svc.directories.refresh(want.equal.get("domain_id"), "user", want.equal.get("name"))
     with call.read() as tx:
         found = svc.users.page(tx, want, _expiring(call))
     return many(call, "users", found, lambda user: show(call, user))
@@ -86,8 +87,18 @@ def _user(call: Call, svc: Identity, tx: Tx) -> User:
     return permitted(call, user, "user", user_id, target_of(user) or target(user__id=user_id))
 
 
+def _seen_anew(call: Call, svc: Identity) -> None:
+    """Look at a user of a directory there, if the caller may know of the user."""
+    if svc.directories.are_none():
+        return
+    with call.read() as tx:
+        user = _user(call, svc, tx)
+    svc.directories.refresh_groups_of(user.id)
+
+
 def show_user(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /users/{user_id}"""
+    _seen_anew(call, svc)
     with call.read() as tx:
         return {"user": show(call, _user(call, svc, tx))}
 
@@ -113,6 +124,7 @@ def change_password(call: Call, svc: Identity) -> None:
 
 def list_user_groups(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /users/{user_id}/groups"""
+    _seen_anew(call, svc)
     with call.read() as tx:
         want = within_own_domain(wanted(call, svc.max_limit, {"name": "name"}), call.actor)
         user = _user(call, svc, tx)
@@ -127,6 +139,7 @@ def list_user_groups(call: Call, svc: Identity) -> dict[str, Any]:
 
 def list_user_projects(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /users/{user_id}/projects"""
+    _seen_anew(call, svc)
     with call.read() as tx:
         user = _user(call, svc, tx)
         found = svc.roles.projects_of(tx, user.id, wanted(call, svc.max_limit, _FILTERS, ("enabled",)))
@@ -137,6 +150,7 @@ def list_groups(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /groups"""
     call.authorize(target(group__domain_id=call.actor.domain_id))
     want = within_own_domain(wanted(call, svc.max_limit, _FILTERS, sortable=_SORTABLE), call.actor)
+    svc.directories.refresh(want.equal.get("domain_id"), "group", want.equal.get("name"))
     with call.read() as tx:
         found = svc.users.groups(tx, want)
     return many(call, "groups", found, lambda group: show_a_group(call, group))
@@ -176,6 +190,9 @@ def delete_group(call: Call, svc: Identity) -> None:
 def list_members(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /groups/{group_id}/users"""
     with call.read() as tx:
+        group_id = _group(call, svc, tx).id
+    svc.directories.refresh_members_of(group_id)
+    with call.read() as tx:
         group = _group(call, svc, tx)
         want = wanted(call, svc.max_limit, {"name": "name"}, ("enabled",))
         found = svc.users.members(tx, group, want, _expiring(call))
@@ -198,6 +215,9 @@ def add_member(call: Call, svc: Identity) -> None:
 
 def check_member(call: Call, svc: Identity) -> None:
     """HEAD and GET /groups/{group_id}/users/{user_id}"""
+    with call.read() as tx:
+        _, user = _membership(call, svc, tx)
+    svc.directories.refresh_groups_of(user.id)
     with call.read() as tx:
         svc.users.check_member(tx, *_membership(call, svc, tx))
 

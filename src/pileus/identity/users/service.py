@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from pileus.identity.directories.service import Directories
 from pileus.identity.domain import USER_OPTIONS, Comparator, Group, User
 from pileus.identity.generation import Generation
 from pileus.identity.passwords import Passwords
@@ -36,7 +37,9 @@ class Users:
         compliance: Compliance,
         generation: Generation,
         clock: Clock,
+        directories: Directories,
     ) -> None:
+        self._directories = directories
         self._projects = projects
         self._passwords = passwords
         self._compliance = compliance
@@ -85,6 +88,7 @@ class Users:
     def create(self, tx: Tx, domain_id: str, sent: Sent, hashed: str | None) -> User:
         """Create a user. Conflict if its domain has one of that name, NotFound if there is no such domain."""
         self._projects.domain(tx, domain_id)
+        self._directories.refuse_writes(tx, domain_id)
         user = User(
             id=new_hex(),
             name=sent.known["name"],
@@ -120,6 +124,7 @@ class Users:
         Being disabled also ends the user's application credentials, for good. To enable a user also ends what an
         inactivity or wrong passwords did to it.
         """
+        self._directories.refuse_writes(tx, user.domain_id)
         if sent.known.get("domain_id", user.domain_id) != user.domain_id:
             raise BadRequest("Cannot change the domain of a user.")
         if "default_project_id" in sent.known and sent.known["default_project_id"] != user.default_project_id:
@@ -153,6 +158,7 @@ class Users:
 
     def delete(self, tx: Tx, user: User) -> None:
         """Delete a user with everything that it holds."""
+        self._directories.refuse_writes(tx, user.domain_id)
         store.delete_user(tx, user.id)
         self._generation.advance(tx)
 
@@ -169,6 +175,7 @@ class Users:
     def create_group(self, tx: Tx, domain_id: str, sent: Sent) -> Group:
         """Create a group. Conflict if its domain has one of that name."""
         self._projects.domain(tx, domain_id)
+        self._directories.refuse_writes(tx, domain_id)
         group = Group(
             id=new_hex(),
             name=sent.known["name"],
@@ -181,6 +188,7 @@ class Users:
 
     def update_group(self, tx: Tx, group: Group, sent: Sent) -> Group:
         """Change a group."""
+        self._directories.refuse_writes(tx, group.domain_id)
         if sent.known.get("domain_id", group.domain_id) != group.domain_id:
             raise BadRequest("Cannot change the domain of a group.")
         store.GROUPS.change(tx, group.id, changes(group, sent, ("name", "description"), {"description": ""}))
@@ -188,11 +196,14 @@ class Users:
 
     def delete_group(self, tx: Tx, group: Group) -> None:
         """Delete a group; its members lose the roles they held through it at once."""
+        self._directories.refuse_writes(tx, group.domain_id)
         store.delete_group(tx, group.id)
         self._generation.advance(tx)
 
     def add_member(self, tx: Tx, group: Group, user: User) -> None:
         """Put a user into a group."""
+        for domain_id in (group.domain_id, user.domain_id):
+            self._directories.refuse_writes(tx, domain_id)
         if store.add_member(tx, group.id, user.id):
             self._generation.advance(tx)
 
@@ -203,6 +214,8 @@ class Users:
 
     def remove_member(self, tx: Tx, group: Group, user: User) -> None:
         """Take a user out of a group. NotFound if it was not in it."""
+        for domain_id in (group.domain_id, user.domain_id):
+            self._directories.refuse_writes(tx, domain_id)
         if not store.remove_member(tx, group.id, user.id):
             raise missing("user in group", f"{user.id} in {group.id}")
         self._generation.advance(tx)
