@@ -12,7 +12,7 @@ from typing import Any
 from pileus.kernel.auth import Actor
 from pileus.kernel.http import Route, Service
 from pileus.kernel.policy import PUBLIC, Policy
-from tests.access.stage import PERSONAS, Stage, Thing
+from tests.access.stage import Stage, Thing
 
 Body = Callable[[Stage], Any]
 
@@ -23,7 +23,9 @@ class Attempt:
 
     `thing` makes what the request is about; it is made anew when a request has changed it. `kinds` of things differ in
     who sees them. `rule` is asked instead of the route's, where the body decides; `also` are rules that must hold
-    besides. `shows`: the paths, below the service's, of all that an answer lists.
+    besides. `shows`: the paths, below the service's, of all that an answer lists. `answer`: the status of what is
+    allowed, where no request succeeds. `besides`: persona -> the status of what the rules allow it, and something else
+    does not. `query`: what follows the path, filled with the thing's `params` like it.
     """
 
     thing: Callable[[Stage, str], Thing]
@@ -33,6 +35,9 @@ class Attempt:
     rule: str | None = None
     also: tuple[str, ...] = ()
     shows: Callable[[Any, Thing], Iterable[str]] | None = None
+    query: str = ""
+    answer: int = 200
+    besides: Mapping[str, int] = field(default_factory=dict)
 
 
 Attempts = Mapping[str, Attempt]
@@ -44,13 +49,14 @@ say which in parentheses: "PATCH /images/{image_id} (publicize)"."""
 class Findings:
     """What a matrix was found to be. `rows`: operation and kind -> the status for each persona."""
 
+    personas: tuple[str, ...] = ()
     rows: dict[str, list[int]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         width = max(map(len, self.rows), default=0)
-        head = " " * width + "".join(f"{persona:>11}" for persona in PERSONAS)
-        lines = (f"{name:{width}}" + "".join(f"{status:>11}" for status in row) for name, row in self.rows.items())
+        head = " " * width + "".join(f"{persona:>15}" for persona in self.personas)
+        lines = (f"{name:{width}}" + "".join(f"{status:>15}" for status in row) for name, row in self.rows.items())
         return "\n".join((head, *lines))
 
 
@@ -79,7 +85,7 @@ def rules_of(service: Service[Any], attempts: Attempts) -> set[str]:
 def expected(policy: Policy, route: Route[Any], attempt: Attempt, thing: Thing, actor: Actor | None) -> int:
     """The status that the rules ask for: 401, 403, 404, or 200 for every success."""
     if route.rule == PUBLIC:
-        return 200
+        return attempt.answer
     if actor is None:
         return 401
     if not route.targeted and not policy.allows(route.rule, actor):
@@ -88,12 +94,12 @@ def expected(policy: Policy, route: Route[Any], attempt: Attempt, thing: Thing, 
         return 404
     target = thing.target(actor) if thing.target else None
     allowed = all(policy.allows(rule, actor, target) for rule in (attempt.rule or route.rule, *attempt.also))
-    return 200 if allowed else 403
+    return attempt.answer if allowed else 403
 
 
 def examine(stage: Stage, service: Service[Any], policy: Policy, attempts: Attempts) -> Findings:
     """Make all attempts; what they came to. `policy`: the rules that ought to be in force."""
-    findings = Findings()
+    findings = Findings(tuple(stage.apis))
     for route in service.routes:
         for name, attempt in attempts.items():
             if _route_of(name) == name_of(route):
@@ -115,12 +121,13 @@ def _examine(
     row = findings.rows.setdefault(name, [])
     thing: Thing | None = None
     shown: list[str] = []
-    for persona in PERSONAS:
+    for persona in stage.apis:
         thing = thing or attempt.thing(stage, kind)
         wanted = expected(policy, route, attempt, thing, stage.actors[persona])
-        before, body = stage.state(), attempt.body(stage)
-        path = service.prefix + route.path.format(**thing.params)
-        answer = stage.apis[persona].call(route.method, path, body, **attempt.headers)
+        wanted = attempt.besides.get(persona, wanted) if wanted == attempt.answer else wanted
+        before, body = stage.state(), attempt.body(stage) if thing.body is None else thing.body
+        path = service.prefix + (route.path + attempt.query).format(**thing.params)
+        answer = stage.apis[persona].call(route.method, path, body, **{**attempt.headers, **thing.headers})
         row.append(answer.status_code)
         said = f"{name} as {persona}: {answer.status_code} {answer.text[:200]!r}"
         if (200 if answer.status_code < 300 else answer.status_code) != wanted:
@@ -134,7 +141,7 @@ def _examine(
             shown += paths
             refused = [path for path in paths if _status(stage, persona, service, path) != 200]
             findings.wrong += [f"{name} as {persona}: shows {path}, which is refused" for path in refused]
-        if route.method != "GET":
+        if route.method not in ("GET", "HEAD"):
             thing = None
     if attempt.shows is not None and not shown:
         findings.wrong.append(f"{name} shows nothing to anybody")

@@ -1,7 +1,8 @@
 """Who calls and what there is: a cloud with one user for each persona, and things for them to call about."""
 
+import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -19,12 +20,15 @@ class Thing:
     """What a request is about.
 
     `params` fill the route's path. `target`: what the policy is asked about, for this caller; None: what is the
-    caller's own. `seen_by`: whether this caller knows that the thing is there at all.
+    caller's own. `seen_by`: whether this caller knows that the thing is there at all. `headers` and `body` belong to
+    the request.
     """
 
     params: Mapping[str, str]
     target: Callable[[Actor], Target] | None = None
     seen_by: Callable[[Actor], bool] = lambda _actor: True
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
 
 
 class Stage:
@@ -41,10 +45,13 @@ class Stage:
             STRANGER: elsewhere,
             ADMIN: world.admin,
         }
-        self.actors: dict[str, Actor | None] = {
-            name: world.cloud.identity.authenticate(api.token) if api.token else None for name, api in self.apis.items()
-        }
+        self.actors: dict[str, Actor | None] = {}
+        for name, api in tuple(self.apis.items()):
+            self.enter(name, api)
         self._tables = tuple(all_tables().tables)
+        self._remembered: dict[str, Any] = {}
+        self._version: object = None
+        self._watch = sqlite3.connect(str(world.db.engine.url.database))
         self._numbers = count(1)
 
     @property
@@ -57,20 +64,36 @@ class Stage:
         """The other project."""
         return self.apis[STRANGER].project_id
 
+    def enter(self, persona: str, api: Api) -> None:
+        """Have a persona on the stage."""
+        self.apis[persona] = api
+        self.actors[persona] = self.world.cloud.identity.authenticate(api.token) if api.token else None
+
     def new_name(self) -> str:
         """A name that nothing has."""
         return f"thing-{next(self._numbers)}"
 
     def state(self) -> dict[str, Any]:
         """All that the cloud remembers: every table's rows and every file's size."""
-        with self.world.db.read() as tx:
-            tables = {
-                name: set(tx.connection.exec_driver_sql(f"SELECT * FROM {name}"))  # noqa: S608 - our own names
-                for name in self._tables
-            }
         directory = self.world.cloud_settings.image.files_dir.parent
         files = {str(path): path.stat().st_size for path in directory.rglob("*") if ".db" not in path.name}
-        return {**tables, "files": files}
+        return {**self._rows(), "files": files}
+
+    def _rows(self) -> dict[str, Any]:
+        """Every table's rows. They are read again only when a transaction has been committed in between."""
+        version = self._watch.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            with self.world.db.read() as tx:
+                self._remembered = {
+                    name: set(tx.connection.exec_driver_sql(f"SELECT * FROM {name}"))  # noqa: S608 - our own names
+                    for name in self._tables
+                }
+            self._version = version
+        return self._remembered
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._watch.close()
 
     def _reader(self, project: str) -> Api:
         admin = self.world.admin

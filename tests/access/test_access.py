@@ -1,22 +1,24 @@
 """Who may do what, over HTTP: the policy's word is kept, operation by operation. With `-s` the matrix is printed."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pileus import api
+from pileus.identity import policy as identity_policy
 from pileus.image import policy as image_policy
 from pileus.kernel.http import Service
 from pileus.kernel.policy import Policy
-from tests.access import image
+from tests.access import identity, image
+from tests.access.domains import DomainStage
 from tests.access.matrix import Attempt, Attempts, Findings, examine, rules_of, unprepared
 from tests.access.stage import ADMIN, ANONYMOUS, MEMBER, READER, STRANGER, Stage, Thing
 from tests.web import serving
 from tests.world import World
 
-SERVICES: dict[str, Attempts] = {"image": image.ATTEMPTS}
 SHOW = "GET /images/{image_id}"
 CHANGE = "PATCH /images/{image_id}"
 
@@ -29,7 +31,17 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         World(directory, hosts=(), settings=image.SETTINGS, configuration=image.STORES) as world,
     ):
         web.files["/image"] = image.DATA
-        yield Stage(world, f"{web.url}/image")
+        with closing(Stage(world, f"{web.url}/image")) as made:
+            yield made
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DomainStage]:
+    with (
+        World(tmp_path_factory.mktemp("domains"), hosts=()) as world,
+        closing(DomainStage(world)) as made,
+    ):
+        yield made
 
 
 def service_of(stage: Stage, name: str) -> Service[Any]:
@@ -45,19 +57,29 @@ def found(stage: Stage, policy: Policy, *names: str, attempts: Attempts = image.
     return examine(stage, service_of(stage, "image"), policy, {name: attempts[name] for name in names})
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_every_operation_for_every_persona(stage: Stage, name: str) -> None:
+def keeps_its_word(stage: Stage, name: str, attempts: Attempts) -> None:
+    """Whether a service does what the policy says, for every operation and persona."""
     service = service_of(stage, name)
-    assert unprepared(service, SERVICES[name]) == []
-    findings = examine(stage, service, defaults(stage), SERVICES[name])
-    print(f"\n{findings}")
+    assert unprepared(service, attempts) == []
+    findings = examine(stage, service, defaults(stage), attempts)
+    print(f"\n{findings}\n{name}: {len(findings.rows)} attempts for {len(findings.personas)} personas")
     assert findings.wrong == []
     assert len(findings.rows) >= len(service.routes)
+
+
+def test_every_operation_on_images_for_every_persona(stage: Stage) -> None:
+    keeps_its_word(stage, "image", image.ATTEMPTS)
+
+
+def test_every_operation_on_identity_for_every_persona(domains: DomainStage) -> None:
+    keeps_its_word(domains, "identity", identity.ATTEMPTS)
 
 
 def test_every_rule_is_asked_by_some_operation(stage: Stage) -> None:
     asked = rules_of(service_of(stage, "image"), image.ATTEMPTS)
     assert {rule.name for rule in image_policy.RULES} - asked == {*image.RULES_WITHIN}
+    asked = rules_of(service_of(stage, "identity"), identity.ATTEMPTS)
+    assert {rule.name for rule in identity_policy.RULES} - asked == {*identity.RULES_WITHIN}
 
 
 # --- the matrix can fail ------------------------------------------------------------------------------------
