@@ -106,7 +106,7 @@ def test_account_ids_revealed_by_lock_out(locking: Cloud) -> None:
 def test_unicode_and_case_tricks_in_names(any_cloud: Cloud) -> None:
     cloud = any_cloud
     cloud.make("user", name="ann", password="secret")
-    tricks = ("Ann", "ANN", "ann ", " ann", "ann\u200b", "a\u0308nn", "\uff41\uff4e\uff4e", "ann\u0000", "änn", "\u0430nn")
+    tricks = ("Ann", "ANN", "ann ", " ann", "ann\u200b", "a\u0308nn", "\uff41\uff4e\uff4e", "ann\0", "\u0430nn")
     for name in tricks:
         result = cloud.call(
             "POST",

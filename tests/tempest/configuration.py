@@ -9,8 +9,6 @@ from tests.cloud import Cloud
 Options = dict[str, dict[str, object]]
 ANOTHER_IMAGE_SERVICE = "image-on-another-node"
 """The type in the catalog of the image service as a second node of the same cloud serves it."""
-COMPLIANCE = {"unique_last_password_count": 2, "lockout_failure_attempts": 2, "lockout_duration": 5}
-"""The cloud's settings of `[identity.security_compliance]`."""
 SECURITY_COMPLIANCE = {
     "lockout_failure_attempts": 2, "lockout_duration": 5, "unique_last_password_count": 2, "minimum_password_age": 0,
 }  # fmt: skip
@@ -61,9 +59,6 @@ def _basics(cloud: Cloud, scratch: Path) -> Options:
             "uri_v3": f"{cloud.url}/identity/v3",
             "auth_version": "v3",
             "region": "RegionOne",
-            "user_unique_last_password_count": COMPLIANCE["unique_last_password_count"],
-            "user_lockout_failure_attempts": COMPLIANCE["lockout_failure_attempts"],
-            "user_lockout_duration": COMPLIANCE["lockout_duration"],
             **{f"user_{name}": value for name, value in SECURITY_COMPLIANCE.items()},
         },
         "identity-feature-enabled": {
