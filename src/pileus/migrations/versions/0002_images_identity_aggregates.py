@@ -189,6 +189,27 @@ def upgrade() -> None:
         if_not_exists=True,
     )
     op.create_table(
+        "identity_id_mapping",
+        sa.Column("public_id", Uuid(), nullable=False),
+        sa.Column("domain_id", Uuid(), nullable=False),
+        sa.Column("kind", Name(8), nullable=False),
+        sa.Column("local_id", Name(255), nullable=False),
+        sa.Column("dn", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["domain_id"], ["identity_project.id"], name=op.f("fk_identity_id_mapping_domain_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("public_id", name=op.f("pk_identity_id_mapping")),
+        sa.UniqueConstraint(
+            "domain_id", "kind", "local_id", name=op.f("uq_identity_id_mapping_domain_id_kind_local_id")
+        ),
+        if_not_exists=True,
+    )
+    with op.batch_alter_table("identity_id_mapping", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_identity_id_mapping_domain_id"), ["domain_id"], unique=False, if_not_exists=True
+        )
+
+    op.create_table(
         "identity_project_endpoint_group",
         sa.Column("project_id", Uuid(), nullable=False),
         sa.Column("endpoint_group_id", Uuid(), nullable=False),
@@ -798,6 +819,8 @@ def upgrade() -> None:
 
     _add_column("identity_password", sa.Column("self_service", sa.Boolean(), server_default=sa.false(), nullable=False))
     _drop_column("identity_password", "expires_at")
+
+    _add_column("identity_revocation", sa.Column("revoked_at", sa.BigInteger(), server_default="0", nullable=False))
 
     _add_column("identity_user", sa.Column("password_expires_at", sa.BigInteger(), nullable=True))
     _add_column("identity_user", sa.Column("last_active_at", sa.BigInteger(), nullable=True))
