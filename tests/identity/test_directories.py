@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pileus.identity.directories import mirror
-from pileus.identity.directories.directory import Directory, Entry
+from pileus.identity.directories.directory import Directory
+from pileus.identity.directories.domain import Entry
 from pileus.identity.directories.options import options_of
 from pileus.identity.settings import IdentitySettings
 from pileus.kernel.clock import FakeClock

@@ -1,5 +1,7 @@
 """Identity providers, mappings, protocols, service providers, and what a login through them leaves behind."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -284,6 +286,24 @@ def test_a_provider_of_an_old_name_inherits_nothing(any_cloud: Cloud) -> None:
     token, other = enter(cloud, name="ann")
     assert other["user"]["id"] != shown["user"]["id"]
     rescoped(cloud, token, {"project": {"id": project}}, 401)
+
+
+def test_a_first_login_twice_at_one_moment(any_cloud: Cloud) -> None:
+    """One user comes of it, whoever was first."""
+    cloud = any_cloud
+    federate(cloud)
+    logins = cloud.identity.federated_logins
+    start = threading.Barrier(4)
+
+    def log_in(_number: int) -> str:
+        start.wait()
+        claims = {"iss": "https://idp.example", "sub": "ann"}
+        return logins._admit("house", "openid", claims)[1].user.id
+
+    rules = [{"local": [{"user": {"name": "{0}"}}], "remote": [{"type": "HTTP_OIDC_SUB"}]}]
+    cloud.ok("PATCH", f"{MAPPINGS}/people", {"mapping": {"rules": rules}})
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(log_in, range(4)))) == 1
 
 
 def test_local_users(cloud: Cloud) -> None:

@@ -6,27 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import ldap
 import structlog
 
 from pileus.identity.directories.options import Options
 from pileus.kernel.errors import Unavailable
 
-try:
-    import ldap
-except ImportError:  # the extra "ldap" is not installed: clouds without directories do without
-    ldap = None
-
 log = structlog.get_logger("pileus.identity")
 
 _DOWN = "The directory of this domain does not answer. Try again later."
 _DEREFERENCES = {"never": "DEREF_NEVER", "searching": "DEREF_SEARCHING", "finding": "DEREF_FINDING"}
-
-
-def require_library() -> None:
-    """Unavailable unless python-ldap is there."""
-    if ldap is None:
-        log.error("a domain has its users in LDAP, and python-ldap is not installed: pip install 'pileus[ldap]'")
-        raise Unavailable("This cloud is not set up to read directories.")
 
 
 class Pool:

@@ -1,50 +1,27 @@
 """One LDAP server as the users and groups that are in it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
+import ldap
+import ldap.controls
+import ldap.dn
+import ldap.filter
 import msgspec
 
-from pileus.identity.directories.connections import Pool, require_library
+from pileus.identity.directories.connections import Pool
+from pileus.identity.directories.domain import Entry
 from pileus.identity.directories.options import Enabled, Kind, Options
 
-try:
-    import ldap
-    import ldap.controls
-    import ldap.dn
-    import ldap.filter
-except ImportError:  # `require_library` says so
-    ldap = None
-
-Noun = Literal["user", "group"]
 Raw = tuple[str, Mapping[str, Sequence[bytes]]]
 """An entry as it comes: its DN, and its attributes by their names in lower case."""
 _PAGE = "1.2.840.113556.1.4.319"
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A user or a group. `dn` is in normal form; `address` is the DN as the server writes it.
-
-    `members`: of a group, as the directory names them. `extra`: further attributes under the API's names.
-    """
-
-    local_id: str
-    name: str
-    dn: str
-    address: str
-    description: str = ""
-    email: str = ""
-    default_project_id: str = ""
-    enabled: bool = True
-    members: tuple[str, ...] = ()
-    extra: Mapping[str, str] = {}
 
 
 class Directory:
     """Reads one directory. Thread-safe. Every method raises Unavailable if the server does not answer."""
 
     def __init__(self, options: Options) -> None:
-        require_library()
         self._options = options
         self._pool = Pool(options, self._bind, options.pool_size, options.pool_lifetime)
         self._auth_pool = Pool(options, lambda _connection: None, options.auth_pool_size, options.auth_pool_lifetime)
@@ -57,6 +34,10 @@ class Directory:
     def members_are_ids(self) -> bool:
         """Whether groups name their members by id, and not by DN."""
         return self._options.members_are_ids
+
+    def member_keys(self, group: Entry) -> list[str]:
+        """A group's members as entries of users are known: by id, or by DN in normal form."""
+        return list(group.members) if self.members_are_ids else [normal_dn(member) for member in group.members]
 
     def close(self) -> None:
         """Close all connections that are not in use."""

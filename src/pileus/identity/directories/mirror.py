@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pileus.identity.directories import store
-from pileus.identity.directories.directory import Entry, Noun
+from pileus.identity.directories.domain import Entry, Noun
 from pileus.identity.directories.store import Known
 from pileus.identity.domain import Group, User
 from pileus.identity.rows import Rows

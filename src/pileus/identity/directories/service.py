@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
 from pileus.identity.directories import mirror, store
-from pileus.identity.directories.directory import Directory, Entry, Noun, normal_dn
-from pileus.identity.directories.options import options_of
+from pileus.identity.directories.domain import Entry, Noun
+from pileus.identity.directories.options import Options, options_of
 from pileus.identity.domain import User
 from pileus.identity.domain_config.service import DomainConfigs
 from pileus.identity.generation import Generation
@@ -18,6 +18,9 @@ from pileus.identity.users import store as users_store
 from pileus.kernel.clock import Clock
 from pileus.kernel.db import Database, Tx
 from pileus.kernel.errors import Forbidden, Unauthorized, Unavailable
+
+if TYPE_CHECKING:
+    from pileus.identity.directories.directory import Directory
 
 log = structlog.get_logger("pileus.identity")
 
@@ -62,7 +65,7 @@ class Directories:
         with self._db.read() as tx:
             return not self.domains(tx)
 
-    def _directory(self, domain_id: str) -> Directory:
+    def _directory(self, domain_id: str) -> "Directory":
         """The directory of a domain, with its connections. Unavailable if it is not configured as it should be."""
         with self._db.read() as tx:
             config = self._configs.get(tx, domain_id).get("ldap", {})
@@ -70,7 +73,7 @@ class Directories:
             known = self._open.get(domain_id)
             if known is not None and known[0] == config:
                 return known[1]
-            made = Directory(options_of(config))
+            made = _opened(options_of(config))
             self._open[domain_id] = config, made
         if known is not None:
             known[1].close()
@@ -123,11 +126,11 @@ class Directories:
         self.refresh(domain_id, "user")
         directory = self._directory(domain_id)
         groups = directory.groups(local_id=local_id)
-        by_id = directory.members_are_ids
-        members = [member if by_id else normal_dn(member) for group in groups for member in group.members]
+        column = "local_id" if directory.members_are_ids else "dn"
+        members = [key for group in groups for key in directory.member_keys(group)]
 
         def write(tx: Tx) -> None:
-            ids = store.public_ids(tx, domain_id, "user", "local_id" if by_id else "dn", members)
+            ids = store.public_ids(tx, domain_id, "user", column, members)
             if store.set_members_of(tx, domain_id, group_id, ids):
                 self._generation.advance(tx)
 
@@ -156,7 +159,7 @@ class Directories:
         if entries or complete:
             self._db.transact(write)
 
-    def _see(self, domain_id: str, directory: Directory, entry: Entry) -> User:
+    def _see(self, domain_id: str, directory: "Directory", entry: Entry) -> User:
         """A user as it is in the directory now, with its groups."""
         groups = directory.groups_of(entry)
 
@@ -194,7 +197,7 @@ class Directories:
                 return None
         return self._login(domain_id or "", lambda directory: directory.users(name=name), password)
 
-    def _login(self, domain_id: str, find: Callable[[Directory], list[Entry]], password: str) -> User:
+    def _login(self, domain_id: str, find: Callable[["Directory"], list[Entry]], password: str) -> User:
         directory = self._directory(domain_id)
         found = find(directory)
         entry = found[0] if len(found) == 1 else None
@@ -204,6 +207,15 @@ class Directories:
             log.info("login refused", domain_id=domain_id, reason=reason)
             raise Unauthorized(_DENIED)
         return self._see(domain_id, directory, entry)
+
+
+def _opened(options: Options) -> "Directory":
+    try:
+        from pileus.identity.directories.directory import Directory  # noqa: PLC0415 - an extra, and 3 MB
+    except ImportError as err:
+        log.exception("a domain has its users in LDAP, and python-ldap is not installed: pip install 'pileus[ldap]'")
+        raise Unavailable("This cloud is not set up to read directories.") from err
+    return Directory(options)
 
 
 def _gone() -> NoReturn:

@@ -1,15 +1,14 @@
 """Logging in through identity providers."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from pileus.identity.domain import User
 from pileus.identity.federation import store
-from pileus.identity.federation.admission import Admission
+from pileus.identity.federation.admission import Admission, Admitted
 from pileus.identity.federation.oidc.claims import attributes_of
-from pileus.identity.federation.oidc.provider import Provider
 from pileus.identity.federation.websso import Flow, Flows
 from pileus.identity.keys import KeyRepository
 from pileus.identity.rows import Wanted
@@ -17,7 +16,10 @@ from pileus.identity.settings import IdentitySettings
 from pileus.identity.tokens.verified import Verified
 from pileus.kernel.clock import Clock
 from pileus.kernel.db import Database
-from pileus.kernel.errors import NotFound, Unauthorized
+from pileus.kernel.errors import Conflict, NotFound, Unauthorized
+
+if TYPE_CHECKING:
+    from pileus.identity.federation.oidc.provider import Provider
 
 log = structlog.get_logger("pileus.identity")
 
@@ -43,10 +45,10 @@ class FederatedLogins:
         self._admission = admission
         self._tokens = tokens
         self._dashboards = frozenset(settings.trusted_dashboard)
-        self._providers = {name: Provider(name, section, clock) for name, section in settings.oidc.items()}
+        self._providers = _providers(settings, clock)
         self._flows = Flows(KeyRepository(settings.credential_keys), clock)
 
-    def _provider(self, idp_id: str) -> Provider:
+    def _provider(self, idp_id: str) -> "Provider":
         """The OpenID Connect provider that is configured behind an identity provider."""
         found = self._providers.get(idp_id)
         if found is None:
@@ -69,7 +71,14 @@ class FederatedLogins:
 
     def _admit(self, idp_id: str, protocol_id: str, claims: Mapping[str, Any]) -> tuple[str, Verified]:
         attributes = attributes_of(claims)
-        admitted = self._db.transact(lambda tx: self._admission.admit(tx, idp_id, protocol_id, attributes))
+
+        def admit() -> Admitted:
+            return self._db.transact(lambda tx: self._admission.admit(tx, idp_id, protocol_id, attributes))
+
+        try:
+            admitted = admit()
+        except Conflict:  # somebody logs in for the first time, twice at one moment: now the user is there
+            admitted = admit()
         log.info("federated login", provider=idp_id, protocol=protocol_id, user_id=admitted.user.id)
         through = (idp_id, protocol_id) if admitted.federated else ("", "")
         return self._tokens.issue_mapped(admitted.user, *through)
@@ -113,3 +122,11 @@ class FederatedLogins:
             raise Unauthorized("The identity provider has not let the user in.")
         claims = provider.redeem(code, redirect_uri=redirect_uri, verifier=flow.verifier, nonce=flow.nonce)
         return self._admit(flow.idp_id, flow.protocol_id, claims)
+
+
+def _providers(settings: IdentitySettings, clock: Clock) -> "dict[str, Provider]":
+    if not settings.oidc:
+        return {}
+    from pileus.identity.federation.oidc.provider import Provider  # noqa: PLC0415 - clouds without do without PyJWT
+
+    return {name: Provider(name, section, clock) for name, section in settings.oidc.items()}
