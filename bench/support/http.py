@@ -24,8 +24,8 @@ class Connection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._left = b""
 
-    def message(self, method: str, path: str, body: Any = None) -> bytes:
-        """A request's bytes, which may be sent many times."""
+    def message(self, method: str, path: str, body: Any = None, **headers: str) -> bytes:
+        """A request's bytes, which may be sent many times. `headers`: with underscores for dashes."""
         payload = b"" if body is None else json.dumps(body).encode()
         head = [
             f"{method} {path} HTTP/1.1",
@@ -34,6 +34,7 @@ class Connection:
             "OpenStack-API-Version: compute 2.1",
             "Content-Type: application/json",
             f"Content-Length: {len(payload)}",
+            *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
         ]
         return "\r\n".join(head).encode() + _END + payload
 
@@ -141,7 +142,13 @@ def rate(connections: Sequence[Connection], path: str, seconds: float) -> tuple[
 
     The answers must all be 200.
     """
-    messages = [connection.message("GET", path) for connection in connections]
+    return rate_of(connections, [connection.message("GET", path) for connection in connections], seconds)
+
+
+def rate_of(
+    connections: Sequence[Connection], messages: Sequence[bytes], seconds: float, expected: int = 200
+) -> tuple[float, list[float]]:
+    """The same with a message of its own for each connection, and another status that all answers must have."""
     sent_at = []
     for connection, message in zip(connections, messages, strict=True):
         connection.send(message)
@@ -151,8 +158,8 @@ def rate(connections: Sequence[Connection], path: str, seconds: float) -> tuple[
     while time.perf_counter() - begun < seconds:
         for number, (connection, message) in enumerate(zip(connections, messages, strict=True)):
             status, data = connection.receive()
-            if status != 200:
-                raise RuntimeError(f"{path}: {status} {data[:300]!r}")
+            if status != expected:
+                raise RuntimeError(f"{message[:80]!r}: {status} {data[:300]!r}")
             now = time.perf_counter()
             latencies.append((now - sent_at[number]) * 1000)
             connection.send(message)

@@ -93,7 +93,7 @@ class Role(Thing, frozen=True, kw_only=True):
     options: Mapping[str, Any] = {}
 
 
-class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+class Assignment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A role that a user or group holds on a project, a domain or the system."""
 
     actor_kind: ActorKind

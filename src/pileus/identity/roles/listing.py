@@ -1,9 +1,10 @@
 """GET /role_assignments: assignments as they are stored, or what follows from them ("effective")."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from pileus.identity import models
 from pileus.identity.domain import Assignment, AssignmentFilter, Project
@@ -36,7 +37,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     at: int
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One line of the answer: what is assigned, or follows from `source`.
 
     `prior_role_id`: the assigned role, where this one is implied by it.
@@ -152,14 +153,97 @@ def _implied(graph: Graph, plain: Assignment, source: Assignment, only: str | No
 
 # --- rendering ----------------------------------------------------------------------------------------------
 
+Names = Mapping[str, "Thing"]
 
-def render(tx: Tx, entries: Sequence[Entry], base: str, include_names: bool) -> list[dict[str, Any]]:
+
+class Thing(msgspec.Struct, frozen=True, gc=False):
+    """What an id in a line stands for, with what it is called if that was asked for."""
+
+    id: str
+    name: str | UnsetType = UNSET
+    domain: Any = UNSET
+
+
+class Scope(msgspec.Struct, frozen=True, gc=False):
+    """Where a role is held: one of the first three."""
+
+    project: Thing | UnsetType = UNSET
+    domain: Thing | UnsetType = UNSET
+    system: Any = UNSET
+    inherited_to: str | UnsetType = msgspec.field(default=UNSET, name="OS-INHERIT:inherited_to")
+
+
+class Links(msgspec.Struct, frozen=True, gc=False):
+    """Where the assignment is, and what else led to the line."""
+
+    assignment: str
+    membership: str | UnsetType = UNSET
+    prior_role: str | UnsetType = UNSET
+
+
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """One line of the answer as JSON: structs, because lists have many thousands."""
+
+    role: Thing
+    scope: Scope
+    links: Links
+    user: Thing | UnsetType = UNSET
+    group: Thing | UnsetType = UNSET
+
+
+def render(tx: Tx, entries: Sequence[Entry], base: str, include_names: bool) -> list[Line]:
     """The entries as JSON objects. `base`: the service's address."""
-    names = _names(tx, entries) if include_names else None
-    return [_rendered(entry, base, names) for entry in entries]
+    things = _Things(_names(tx, entries) if include_names else {})
+    scopes: dict[tuple[str, str, bool], Scope] = {}
+    lines = []
+    for entry in entries:
+        one = entry.assignment
+        place = (one.target_kind, one.target_id, one.inherited)
+        scope = scopes.get(place)
+        if scope is None:
+            scope = scopes[place] = _scope(one, things)
+        actor = things[one.actor_id]
+        on_user = one.actor_kind == "user"
+        lines.append(
+            Line(
+                things[one.role_id],
+                scope,
+                _links(entry, base),
+                actor if on_user else UNSET,
+                UNSET if on_user else actor,
+            )
+        )
+    return lines
 
 
-Names = dict[str, dict[str, Any]]
+class _Things(dict[str, Thing]):
+    """Things by id: those that have names, and as they are needed all others."""
+
+    def __missing__(self, thing_id: str) -> Thing:
+        thing = self[thing_id] = Thing(thing_id)
+        return thing
+
+
+def _scope(one: Assignment, things: _Things) -> Scope:
+    inherited: str | UnsetType = "projects" if one.inherited else UNSET
+    if one.target_kind == "system":
+        return Scope(system={"all": True}, inherited_to=inherited)
+    if one.target_kind == "domain":
+        return Scope(domain=things[one.target_id], inherited_to=inherited)
+    return Scope(project=things[one.target_id], inherited_to=inherited)
+
+
+def _links(entry: Entry, base: str) -> Links:
+    one, source = entry.assignment, entry.source
+    if source is one:
+        return Links(f"{base}{path_of(source)}")
+    membership: str | UnsetType = UNSET
+    if source.actor_kind != one.actor_kind:
+        membership = f"{base}/groups/{source.actor_id}/users/{one.actor_id}"
+    prior: str | UnsetType = UNSET
+    if entry.prior_role_id is not None:
+        prior = f"{base}/roles/{entry.prior_role_id}/implies/{one.role_id}"
+    return Links(f"{base}{path_of(source)}", membership, prior)
 
 
 def _names(tx: Tx, entries: Sequence[Entry]) -> Names:
@@ -174,30 +258,12 @@ def _names(tx: Tx, entries: Sequence[Entry]) -> Names:
     domains = {domain_id for named in found.values() for _, domain_id in named.values() if domain_id is not None}
     domain_names = store.named(tx, models.project, sorted(domains))
     return {
-        thing_id: {"name": name}
+        thing_id: Thing(thing_id, name)
         if domain_id is None
-        else {"name": name, "domain": {"id": domain_id, "name": domain_names.get(domain_id, ("", None))[0]}}
+        else Thing(thing_id, name, {"id": domain_id, "name": domain_names.get(domain_id, ("", None))[0]})
         for named in found.values()
         for thing_id, (name, domain_id) in named.items()
     }
-
-
-def _rendered(entry: Entry, base: str, names: Names | None) -> dict[str, Any]:
-    def thing(thing_id: str) -> dict[str, Any]:
-        return {"id": thing_id, **(names.get(thing_id, {}) if names is not None else {})}
-
-    one, source = entry.assignment, entry.source
-    scope: dict[str, Any] = (
-        {"system": {"all": True}} if one.target_kind == "system" else {one.target_kind: thing(one.target_id)}
-    )
-    if one.inherited:
-        scope["OS-INHERIT:inherited_to"] = "projects"
-    links = {"assignment": f"{base}{path_of(source)}"}
-    if source.actor_kind != one.actor_kind:
-        links["membership"] = f"{base}/groups/{source.actor_id}/users/{one.actor_id}"
-    if entry.prior_role_id is not None:
-        links["prior_role"] = f"{base}/roles/{entry.prior_role_id}/implies/{one.role_id}"
-    return {"role": thing(one.role_id), one.actor_kind: thing(one.actor_id), "scope": scope, "links": links}
 
 
 def path_of(assignment: Assignment) -> str:

@@ -67,8 +67,15 @@ def assignments(tx: Tx, wanted: AssignmentFilter) -> list[Assignment]:
     return [_assignment(row) for row in tx.all(ordered)]
 
 
-def _assignment(row: sa.Row[Any]) -> Assignment:
-    return Assignment(**row._mapping)
+def _assignment(row: Sequence[Any]) -> Assignment:
+    return Assignment(  # by place: lists have many thousands
+        actor_kind=row[0],
+        actor_id=row[1],
+        target_kind=row[2],
+        target_id=row[3],
+        role_id=row[4],
+        inherited=row[5],
+    )
 
 
 def _conditions(wanted: AssignmentFilter) -> list[sa.ColumnElement[bool]]:
