@@ -65,6 +65,9 @@ def test_endpoint_groups(any_cloud: Cloud) -> None:
     assert [one["id"] for one in cloud.ok("GET", f"{path}/endpoints")["endpoints"]] == [ids["public"]]
     changed = cloud.ok("PATCH", path, {"endpoint_group": {"name": "v", "filters": {"region_id": "west"}}})
     assert changed["endpoint_group"] == {**group, "name": "v", "filters": {"region_id": "west"}}
+    nulls = {"name": None, "filters": None, "description": "as the official client sends it"}
+    described = cloud.ok("PATCH", path, {"endpoint_group": nulls})["endpoint_group"]
+    assert described == {**changed["endpoint_group"], "description": nulls["description"]}
     assert {one["id"] for one in cloud.ok("GET", f"{path}/endpoints")["endpoints"]} == set(ids.values())
     cloud.ok("DELETE", path)
     assert cloud.call("GET", path, token=cloud.admin).status_code == 404

@@ -15,8 +15,8 @@ GROUP_CREATE = Attributes(
 )
 GROUP_UPDATE = Attributes(
     "endpoint_group",
-    Param("name", _NAME),
-    Param("filters", dict[str, str]),
+    Param("name", _NAME, nullable=True),
+    Param("filters", dict[str, str], nullable=True),
     Param("description", LongText, nullable=True),
 )
 

@@ -45,9 +45,14 @@ class EndpointFilters:
         return group
 
     def update_group(self, tx: Tx, group: EndpointGroup, sent: Sent) -> EndpointGroup:
-        """Change an endpoint group. New filters take the place of all old ones; none at all is every endpoint."""
-        _check_filters(sent.known.get("filters", {}))
-        values = changes(group, sent, ("name", "description", "filters"))
+        """Change an endpoint group. New filters take the place of all old ones; none at all is every endpoint.
+
+        A null changes neither name nor filters: the official client sends it for what it was not told.
+        """
+        _check_filters(sent.get("filters", {}))
+        values = changes(
+            group, sent, ("name", "description", "filters"), {"name": group.name, "filters": group.filters}
+        )
         values.pop("extra", None)
         store.GROUPS.change(tx, group.id, values)
         self._generation.advance(tx)
