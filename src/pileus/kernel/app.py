@@ -164,6 +164,7 @@ class Dispatcher:
             db=self.db,
             policy=self.policy,
             caller=caller,
+            peer=req.env.get("REMOTE_ADDR", ""),
             rule=route.rule,
         )
 

@@ -7,6 +7,7 @@ from pileus.image.common import own_image
 from pileus.image.data.service import ImageData
 from pileus.image.domain import Status
 from pileus.image.service import Images
+from pileus.kernel.arrivals import Arrivals
 from pileus.kernel.errors import BadRequest, RangeNotSatisfiable, TooLarge, UnsupportedMediaType
 from pileus.kernel.http import Call, Reply, Route
 
@@ -69,12 +70,10 @@ def announced_size(call: Call) -> int | None:
 
 
 def chunks_of(call: Call) -> Iterator[bytes]:
-    """The body as it arrives. BadRequest at its end if it is not as large as was announced.
-
-    Only so is it known that a caller went away: the server lets a body in chunks that breaks off look complete.
-    """
+    """The body as it arrives. BadRequest at its end if it is not as large as was announced, or the caller went away."""
     announced, size = announced_size(call), 0
     length = call.content_length
+    arrivals = Arrivals(call.peer) if announced is None else None
     while length is None or size < length:
         chunk = call.stream.read(CHUNK if length is None else min(CHUNK, length - size))
         if not chunk:
@@ -83,6 +82,8 @@ def chunks_of(call: Call) -> Iterator[bytes]:
         if announced is not None and size > announced:
             raise BadRequest(f"{announced} bytes of data were announced, and more came.")
         yield chunk
+    if arrivals is not None and arrivals.cut_off(size):
+        raise BadRequest(f"The upload broke off after {size} bytes.")
     if announced is not None and size < announced:
         raise BadRequest(f"The upload broke off: {announced} bytes of data were announced, and {size} came.")
 
