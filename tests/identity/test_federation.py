@@ -397,3 +397,37 @@ def test_a_domain_goes_with_its_provider_and_users(any_cloud: Cloud) -> None:
     cloud.ok("DELETE", f"/domains/{domain_id}")
     assert cloud.call("GET", f"{IDPS}/house", token=cloud.admin).status_code == 404
     assert cloud.call("GET", "/auth/projects", token=token).status_code == 401
+
+
+def test_users_are_linked_with_providers(any_cloud: Cloud) -> None:
+    """An administrator says in advance who somebody is; whoever came is found by it."""
+    cloud = any_cloud
+    domain_id = federate(cloud)
+    linked = [{"idp_id": "house", "protocols": [{"protocol_id": "openid", "unique_id": "ann%40x"}]}]
+    ann = cloud.make("user", name="Ann", domain_id=domain_id, federated=linked)
+    assert ann["federated"] == linked
+    assert cloud.ok("GET", f"/users/{ann['id']}")["user"] == ann
+    _, shown = enter(cloud, name="ann@x")
+    assert (shown["user"]["id"], shown["user"]["name"]) == (ann["id"], "ann@x")
+    _, bob = enter(cloud, name="bob")
+    for query, found in (
+        ("idp_id=house", {ann["id"], bob["user"]["id"]}),
+        ("protocol_id=openid&unique_id=bob", {bob["user"]["id"]}),
+        ("idp_id=other", set()),
+    ):
+        assert {user["id"] for user in cloud.ok("GET", f"/users?{query}")["users"]} == found, query
+    path = f"/users/{ann['id']}"
+    taken = [{"idp_id": "house", "protocols": [{"protocol_id": "openid", "unique_id": "bob"}]}]
+    unknown = [{"idp_id": "other", "protocols": [{"protocol_id": "openid", "unique_id": "x"}]}]
+    for wrong, status in ((taken, 409), (unknown, 400), ([{"idp_id": "house"}], 400)):
+        answer = cloud.call("PATCH", path, {"user": {"federated": wrong}}, token=cloud.admin)
+        assert answer.status_code == status, answer.text
+    elsewhere = {"user": {"name": "x", "domain_id": "default", "federated": linked}}
+    assert cloud.call("POST", "/users", elsewhere, token=cloud.admin).status_code == 400
+    assert cloud.ok("GET", path)["user"]["federated"] == linked
+    assert "federated" not in cloud.ok("PATCH", path, {"user": {"federated": []}})["user"]
+    assert enter(cloud, name="ann@x")[1]["user"]["id"] != ann["id"]
+    cloud.ok("PATCH", f"/users/{bob['user']['id']}", {"user": {"password": "secret"}})
+    cloud.ok("DELETE", f"{IDPS}/house")
+    left = {user["name"] for user in cloud.ok("GET", f"/users?domain_id={domain_id}")["users"]}
+    assert left == {"ann@x", "bob"}, "who has a password of this cloud, or came through nobody, stays"

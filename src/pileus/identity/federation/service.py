@@ -1,10 +1,18 @@
 """The rules of identity providers, mappings, protocols and service providers."""
 
 import re
+from collections.abc import Sequence
 
+from pileus.identity.domain import User
 from pileus.identity.federation import mapping as language
 from pileus.identity.federation import store
-from pileus.identity.federation.domain import AttributeMapping, IdentityProvider, Protocol, ServiceProvider
+from pileus.identity.federation.domain import (
+    AttributeMapping,
+    FederatedObject,
+    IdentityProvider,
+    Protocol,
+    ServiceProvider,
+)
 from pileus.identity.generation import Generation
 from pileus.identity.projects.service import Projects
 from pileus.identity.rest import Sent, changes, missing
@@ -75,7 +83,7 @@ class Federation:
         return self.provider(tx, provider.id)
 
     def delete_provider(self, tx: Tx, provider: IdentityProvider) -> None:
-        """Delete a provider with its protocols, and the users who came through it alone.
+        """Delete a provider with its protocols, and the users who came through it alone and have no password.
 
         A provider that gets the same id later may be another one: its users inherit nothing.
         """
@@ -157,7 +165,7 @@ class Federation:
         return self.protocol(tx, protocol.idp_id, protocol.id)
 
     def delete_protocol(self, tx: Tx, protocol: Protocol) -> None:
-        """Delete a protocol, and the users who came by it alone."""
+        """Delete a protocol, and the users who came by it alone and have no password."""
         for user_id in store.users_only_by(tx, protocol.idp_id, protocol.id):
             users_store.delete_user(tx, user_id)
         store.delete_protocol(tx, protocol.idp_id, protocol.id)
@@ -168,6 +176,27 @@ class Federation:
         if store.MAPPINGS.get(tx, mapping_id) is None:
             raise BadRequest(f"Invalid mapping id: {mapping_id}.")
         return mapping_id
+
+    # --- users -----------------------------------------------------------------------------------------------
+
+    def objects_of(self, tx: Tx, user_id: str) -> list[FederatedObject]:
+        """Through which providers a user comes."""
+        return store.objects_of(tx, user_id)
+
+    def link(self, tx: Tx, user: User, objects: Sequence[FederatedObject]) -> None:
+        """Let a user come through these providers, and through no others.
+
+        BadRequest unless they are of the user's domain: who runs a domain decides about its own providers' users only.
+        Conflict if one of them is another user already.
+        """
+        store.forget_user(tx, user.id)
+        for one in objects:
+            provider, protocol = store.provider(tx, one.idp_id), store.protocol(tx, one.idp_id, one.protocol_id)
+            if provider is None or protocol is None or provider.domain_id != user.domain_id:
+                raise BadRequest(f"There is no protocol {one.protocol_id} of {one.idp_id} in the user's domain.")
+            if not one.unique_id or len(one.unique_id) > 255:
+                raise BadRequest("A unique_id has 1 to 255 characters.")
+            store.add_user(tx, one, user.id)
 
     # --- service providers -----------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from pileus.identity.federation.domain import (
     Protocol,
     ServiceProvider,
 )
+from pileus.identity.models import password as password_table
 from pileus.identity.models import user as user_table
 from pileus.identity.rows import Found, Rows, Wanted, page_of
 from pileus.kernel.db import Tx, is_duplicate
@@ -133,24 +134,34 @@ def add_user(tx: Tx, who: FederatedObject, user_id: str) -> None:
         raise Conflict("The user logged in for the first time twice at one moment, or the provider is gone.") from err
 
 
-def objects_of(tx: Tx, user_ids: Sequence[str]) -> dict[str, list[FederatedObject]]:
-    """By which providers the users came; users who came by none are left out."""
-    found: dict[str, list[FederatedObject]] = {}
-    statement = sa.select(_federated).where(_federated.c.user_id.in_(user_ids))
-    for row in tx.all(statement) if user_ids else ():
-        one = FederatedObject(idp_id=row.idp_id, protocol_id=row.protocol_id, unique_id=row.unique_id)
-        found.setdefault(row.user_id, []).append(one)
-    return found
+_OBJECTS_OF = sa.select(_federated.c.idp_id, _federated.c.protocol_id, _federated.c.unique_id).where(
+    _federated.c.user_id == sa.bindparam("of_user")
+)
+
+
+def objects_of(tx: Tx, user_id: str) -> list[FederatedObject]:
+    """Through which providers a user comes."""
+    rows = tx.all(_OBJECTS_OF, {"of_user": user_id})
+    return sorted((FederatedObject(**row._mapping) for row in rows), key=msgspec.structs.astuple)
+
+
+def forget_user(tx: Tx, user_id: str) -> None:
+    """Let a user come through no provider."""
+    tx.execute(sa.delete(_federated).where(_federated.c.user_id == user_id))
 
 
 def users_only_by(tx: Tx, idp_id: str, protocol_id: str | None = None) -> list[str]:
-    """The users who came through a provider (or one protocol of it) and through nothing else."""
+    """The users who came through a provider (or one protocol of it) and cannot come otherwise, nor have a password."""
     here = [_federated.c.idp_id == idp_id]
     if protocol_id is not None:
         here.append(_federated.c.protocol_id == protocol_id)
     theirs = sa.select(_federated.c.user_id).where(*here)
     others = sa.select(_federated.c.user_id).where(sa.not_(sa.and_(*here)))
-    statement = sa.select(user_table.c.id).where(user_table.c.id.in_(theirs), user_table.c.id.not_in(others))
+    statement = sa.select(user_table.c.id).where(
+        user_table.c.id.in_(theirs),
+        user_table.c.id.not_in(others),
+        user_table.c.id.not_in(sa.select(password_table.c.user_id)),
+    )
     return [row.id for row in tx.all(statement.order_by(user_table.c.id))]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pileus.identity.domain import COMPARATORS, Comparator, Group, User
+from pileus.identity.federation.domain import FederatedObject
 from pileus.identity.projects.routes import show as show_project
 from pileus.identity.rest import many, missing, one, permitted, target, wanted, within_own_domain
 from pileus.identity.service import Identity
@@ -23,6 +24,7 @@ from pileus.kernel.errors import BadRequest
 from pileus.kernel.http import Call, Route
 from pileus.kernel.policy import PUBLIC
 
+_CAME_BY = ("idp_id", "protocol_id", "unique_id")
 _FILTERS = {"name": "name", "domain_id": "domain_id"}
 _SORTABLE = ("name", "domain_id")
 _SORTABLE_USERS = (*_SORTABLE, "enabled", "default_project_id", "password_expires_at")
@@ -68,7 +70,8 @@ def list_users(call: Call, svc: Identity) -> dict[str, Any]:
     want = within_own_domain(wanted(call, svc.max_limit, _FILTERS, ("enabled",), sortable=_SORTABLE_USERS), call.actor)
     svc.directories.refresh(want.equal.get("domain_id"), "user", want.equal.get("name"))
     with call.read() as tx:
-        found = svc.users.page(tx, want, _expiring(call))
+        came_by = {name: value for name in _CAME_BY if (value := call.query.get(name)) is not None}
+        found = svc.users.page(tx, want, _expiring(call), came_by)
     return many(call, "users", found, lambda user: show(call, user))
 
 
@@ -77,8 +80,36 @@ def create_user(call: Call, svc: Identity) -> dict[str, Any]:
     domain_id = call.body.get("domain_id") or svc.projects.default_domain_of(call.actor)
     call.authorize(target(user__domain_id=domain_id))
     hashed = svc.users.hashed(call.body)
-    user = call.transact(lambda tx: svc.users.create(tx, domain_id, call.body, hashed))
-    return {"user": show(call, user)}
+
+    def create(tx: Tx) -> dict[str, Any]:
+        return _linked(call, svc, tx, svc.users.create(tx, domain_id, call.body, hashed))
+
+    return {"user": call.transact(create)}
+
+
+def _linked(call: Call, svc: Identity, tx: Tx, user: User) -> dict[str, Any]:
+    """A user in a response, with the identity providers it comes through: those in the body, if there are any."""
+    federated = call.body.get("federated")
+    if federated is not None:
+        svc.federation.link(
+            tx,
+            user,
+            [
+                FederatedObject(idp_id=by.idp_id, protocol_id=one.protocol_id, unique_id=one.unique_id)
+                for by in federated
+                for one in by.protocols
+            ],
+        )
+    return _with_federated(call, svc, tx, user)
+
+
+def _with_federated(call: Call, svc: Identity, tx: Tx, user: User) -> dict[str, Any]:
+    shown, by_provider = show(call, user), dict[str, list[dict[str, str]]]()
+    for way in svc.federation.objects_of(tx, user.id):
+        protocol = {"protocol_id": way.protocol_id, "unique_id": way.unique_id}
+        by_provider.setdefault(way.idp_id, []).append(protocol)
+    federated = [{"idp_id": idp_id, "protocols": protocols} for idp_id, protocols in by_provider.items()]
+    return {**shown, "federated": federated} if federated else shown
 
 
 def _user(call: Call, svc: Identity, tx: Tx) -> User:
@@ -100,7 +131,7 @@ def show_user(call: Call, svc: Identity) -> dict[str, Any]:
     """GET /users/{user_id}"""
     _seen_anew(call, svc)
     with call.read() as tx:
-        return {"user": show(call, _user(call, svc, tx))}
+        return {"user": _with_federated(call, svc, tx, _user(call, svc, tx))}
 
 
 def update_user(call: Call, svc: Identity) -> dict[str, Any]:
@@ -108,13 +139,21 @@ def update_user(call: Call, svc: Identity) -> dict[str, Any]:
     with call.read() as tx:
         _user(call, svc, tx)
     hashed = svc.users.hashed(call.body)
-    user = call.transact(lambda tx: svc.users.update(tx, _user(call, svc, tx), call.body, hashed))
-    return {"user": show(call, user)}
+
+    def update(tx: Tx) -> dict[str, Any]:
+        return _linked(call, svc, tx, svc.users.update(tx, _user(call, svc, tx), call.body, hashed))
+
+    return {"user": call.transact(update)}
 
 
 def delete_user(call: Call, svc: Identity) -> None:
     """DELETE /users/{user_id}"""
     call.transact(lambda tx: svc.users.delete(tx, _user(call, svc, tx)))
+
+
+def revoke_tokens(call: Call, svc: Identity) -> None:
+    """DELETE /users/{user_id}/tokens: all of them, also for users whose password is not here"""
+    call.transact(lambda tx: svc.users.revoke_tokens(tx, _user(call, svc, tx)))
 
 
 def change_password(call: Call, svc: Identity) -> None:
@@ -236,6 +275,7 @@ ROUTES: tuple[Route[Identity], ...] = (
     Route("GET", _USER, show_user, "identity:get_user", targeted=True),
     Route("PATCH", _USER, update_user, "identity:update_user", body=USER_UPDATE, targeted=True),
     Route("DELETE", _USER, delete_user, "identity:delete_user", 204, targeted=True),
+    Route("DELETE", f"{_USER}/tokens", revoke_tokens, "identity:revoke_tokens_for_user", 204, targeted=True),
     Route("POST", f"{_USER}/password", change_password, PUBLIC, 204, PASSWORD_CHANGE),
     Route("GET", f"{_USER}/groups", list_user_groups, "identity:list_groups_for_user", targeted=True),
     Route("GET", f"{_USER}/projects", list_user_projects, "identity:list_user_projects", targeted=True),

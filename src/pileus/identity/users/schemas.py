@@ -2,12 +2,29 @@
 
 from typing import Any
 
+import msgspec
+
 from pileus.identity.domain import Group, User
 from pileus.identity.rest import Attributes, Id, LongText, NameText
 from pileus.kernel.clock import iso_micro_z
 from pileus.kernel.fields import Body, Field, Param, View
 
 Secret = str
+
+
+class FederatedAs(msgspec.Struct, frozen=True):
+    """By which protocol of an identity provider a user comes, and what that calls the user."""
+
+    protocol_id: str
+    unique_id: str
+
+
+class FederatedBy(msgspec.Struct, frozen=True):
+    """Through which identity provider a user comes."""
+
+    idp_id: str
+    protocols: list[FederatedAs]
+
 
 USER_CREATE = Attributes(
     "user",
@@ -17,6 +34,7 @@ USER_CREATE = Attributes(
     Param("enabled", bool),
     Param("password", Secret, nullable=True),
     Param("options", dict[str, Any]),
+    Param("federated", list[FederatedBy], nullable=True),
 )
 USER_UPDATE = Attributes(
     "user",
@@ -26,6 +44,7 @@ USER_UPDATE = Attributes(
     Param("enabled", bool),
     Param("password", Secret, nullable=True),
     Param("options", dict[str, Any]),
+    Param("federated", list[FederatedBy], nullable=True),
 )
 PASSWORD_CHANGE = Body(
     "user",

@@ -70,9 +70,11 @@ class Users:
         """A user as it was stored, as all others see it: not enabled if it has been inactive for too long."""
         return self._compliance.seen(user, user.enabled, self._clock.now())
 
-    def page(self, tx: Tx, wanted: Wanted, expiring: Expiring = ()) -> Found[User]:
-        """A page of users."""
-        return self._page(tx, wanted, expiring)
+    def page(
+        self, tx: Tx, wanted: Wanted, expiring: Expiring = (), came_by: Mapping[str, str] | None = None
+    ) -> Found[User]:
+        """A page of users. `came_by`: through which provider, by which protocol, under which id there."""
+        return self._page(tx, wanted, expiring, *([store.came_by(came_by)] if came_by else []))
 
     def _page(self, tx: Tx, wanted: Wanted, expiring: Expiring, *conditions: Any) -> Found[User]:
         equal = dict(wanted.equal)
@@ -160,6 +162,11 @@ class Users:
         """Delete a user with everything that it holds."""
         self._directories.refuse_writes(tx, user.domain_id)
         store.delete_user(tx, user.id)
+        self._generation.advance(tx)
+
+    def revoke_tokens(self, tx: Tx, user: User) -> None:
+        """Void all tokens of a user."""
+        store.revoke(tx, user.id)
         self._generation.advance(tx)
 
     # --- groups ----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pileus.identity import models
 from pileus.identity.application_credentials import store as application_credentials
 from pileus.identity.domain import Comparator, Group, User
-from pileus.identity.federation.models import expiring_membership
+from pileus.identity.federation.models import expiring_membership, federated_user
 from pileus.identity.rows import Found, Rows, Wanted, add_once
 from pileus.identity.users.compliance import Failures, StoredPassword, passcodes_of
 from pileus.kernel.db import Row, Tx
@@ -173,6 +173,12 @@ def in_group(group_id: str, at: int) -> sa.ColumnElement[bool]:
     for_good = sa.select(_membership.c.user_id).where(_membership.c.group_id == group_id)
     for_now = sa.select(_ending.c.user_id).where(_ending.c.group_id == group_id, _ending.c.expires_at > at)
     return _user.c.id.in_(sa.union_all(for_good, for_now))
+
+
+def came_by(where: Mapping[str, str]) -> sa.ColumnElement[bool]:
+    """The condition that a user came through a provider, by a protocol, under an id (those that `where` has)."""
+    conditions = [federated_user.c[name] == value for name, value in where.items()]
+    return _user.c.id.in_(sa.select(federated_user.c.user_id).where(*conditions))
 
 
 def groups_of(tx: Tx, user_id: str, wanted: Wanted, at: int) -> Found[Group]:
