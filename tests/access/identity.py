@@ -152,6 +152,7 @@ USERS: Attempts = {
     f"GET {_USER}": Attempt(things.user, OWN),
     f"PATCH {_USER}": Attempt(things.user, OWN, body=_change("user")),
     f"DELETE {_USER}": Attempt(things.user, BOTH),
+    f"DELETE {_USER}/tokens": Attempt(things.user, BOTH),
     f"POST {_USER}/password": Attempt(things.user, BOTH, body=_body(_NEW_PASSWORD)),
     f"GET {_USER}/groups": Attempt(things.user, OWN),
     f"GET {_USER}/projects": Attempt(things.user, OWN),

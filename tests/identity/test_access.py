@@ -22,6 +22,7 @@ class Stage:
         self.group = cloud.make("group", name="crew", domain_id=self.domain)["id"]
         self.user = cloud.make("user", name="target", domain_id=self.domain)["id"]
         self.role = cloud.make("role", name="operator")["id"]
+        self.foreign_role = cloud.make("role", name="foreign", domain_id=other["id"])["id"]
         self.member_role = cloud.role("member")
         self.service = cloud.make("service", type="weather")["id"]
 
@@ -60,6 +61,7 @@ MATRIX = (
     ("POST", "/users", {"user": {"name": "new", "domain_id": "{domain}"}}, "-,-,-,m,-,-,a"),
     ("PATCH", "/users/{user}", {"user": {"password": "new"}}, "-,-,-,m,-,-,a"),
     ("DELETE", "/users/{user}", None, "-,-,-,m,-,-,a"),
+    ("DELETE", "/users/{user}/tokens", None, "-,-,-,-,-,-,a"),
     ("GET", "/groups/{group}/users", None, "-,-,r,m,-,s,a"),
     ("PUT", "/groups/{group}/users/{user}", None, "-,-,-,m,-,-,a"),
     ("GET", "/roles", None, "-,-,-,m,m,s,a"),
@@ -67,6 +69,8 @@ MATRIX = (
     ("PUT", "/roles/{role}/implies/{member_role}", None, "-,-,-,-,-,-,a"),
     ("GET", "/role_assignments", None, "-,-,r,m,m,s,a"),
     ("GET", "/projects/{project}/users/{user}/roles", None, "-,-,r,m,-,s,a"),
+    ("GET", "/projects/{project}/users/{user}/roles/{role}", None, "-,-,r,m,-,s,a"),
+    ("GET", "/projects/{project}/users/{user}/roles/{foreign_role}", None, "-,-,-,-,-,s,a"),
     ("PUT", "/projects/{project}/users/{user}/roles/{member_role}", None, "-,-,-,m,-,-,a"),
     ("PUT", "/projects/{project}/users/{user}/roles/{role}", None, "-,-,-,-,-,-,a"),
     ("PUT", "/domains/{domain}/groups/{group}/roles/{member_role}", None, "-,-,-,m,-,-,a"),

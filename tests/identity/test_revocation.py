@@ -48,6 +48,7 @@ CHANGES: dict[str, Change] = {
         {"user": {"password": "another", "original_password": "secret"}},
         status=204,
     ),
+    "all tokens revoked": lambda c, u, _: c.ok("DELETE", f"/users/{u['id']}/tokens"),
     "role taken away": lambda c, u, p: c.ok("DELETE", f"/projects/{p['id']}/users/{u['id']}/roles/{c.role('member')}"),
     "left the group": _through_group,
     "project disabled and enabled": lambda c, _, p: [

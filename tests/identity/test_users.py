@@ -141,3 +141,13 @@ def test_a_token_for_a_domain_sees_the_groups_of_the_domain(cloud: Cloud) -> Non
     assert {one["id"] for one in cloud.ok("GET", path)["groups"]} == set(groups)
     token = cloud.token({"domain": {"id": domain}}, id=user["id"], password="secret")
     assert [one["id"] for one in cloud.call("GET", path, token=token).json["groups"]] == groups[:1]
+
+
+def test_users_revoke_their_own_tokens(cloud: Cloud) -> None:
+    ann, bob = (cloud.make("user", name=name, password="secret") for name in ("ann", "bob"))
+    tokens = [cloud.token(id=ann["id"], password="secret") for _ in range(2)]
+    other = cloud.token(id=bob["id"], password="secret")
+    assert cloud.call("DELETE", f"/users/{ann['id']}/tokens", token=other).status_code == 403
+    assert cloud.call("DELETE", f"/users/{ann['id']}/tokens", token=tokens[0]).status_code == 204
+    assert [cloud.call("GET", "/auth/projects", token=token).status_code for token in tokens] == [401, 401]
+    assert cloud.call("GET", "/auth/projects", token=other).status_code == 200

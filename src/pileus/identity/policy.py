@@ -24,7 +24,9 @@ _ROLE_OF_DOMAIN = "(domain_id:%(target.role.domain_id)s or None:%(target.role.do
 _GRANT_PLACES = tuple(
     (actor, place) for actor in ("user.domain_id", "group.domain_id") for place in ("project.domain_id", "domain.id")
 )
-_SEES_GRANTS = f"{_SEES_ALL} or {' or '.join(_reader(*places) for places in _GRANT_PLACES)}"
+_READS_GRANTS = " or ".join(_reader(*places) for places in _GRANT_PLACES)
+_SEES_GRANTS = f"{_SEES_ALL} or {_READS_GRANTS}"
+_SEES_GRANT = f"{_SEES_ALL} or (({_READS_GRANTS}) and {_ROLE_OF_DOMAIN})"
 _MANAGES_GRANTS = (
     f"{_ADMIN} or (({' or '.join(_manager(*places) for places in _GRANT_PLACES)})"
     f" and rule:domain_managed_target_role and {_ROLE_OF_DOMAIN})"
@@ -78,6 +80,7 @@ _CHECKS: tuple[tuple[str, str, str], ...] = (
     ("create_user", _MANAGES_USER, "Create a user"),
     ("update_user", _MANAGES_USER, "Change a user, also its password"),
     ("delete_user", _MANAGES_USER, "Delete a user"),
+    ("revoke_tokens_for_user", f"{_ADMIN} or {_OWN_USER}", "Revoke all tokens of a user"),
     ("list_groups_for_user", _SEES_USER, "List the groups of a user"),
     ("get_group", _SEES_GROUP, "Show a group"),
     ("list_groups", _SEES_GROUP, "List groups"),
@@ -105,7 +108,7 @@ _CHECKS: tuple[tuple[str, str, str], ...] = (
     ("create_implied_role", _ADMIN, "Let a role imply another"),
     ("delete_implied_role", _ADMIN, "End an implication between roles"),
     ("list_grants", _SEES_GRANTS, "List the roles of a user or group on a project or domain"),
-    ("check_grant", f"{_SEES_GRANTS}", "Check a role of a user or group on a project or domain"),
+    ("check_grant", _SEES_GRANT, "Check a role of a user or group on a project or domain"),
     ("create_grant", _MANAGES_GRANTS, "Assign a role on a project or domain"),
     ("revoke_grant", _MANAGES_GRANTS, "Take away a role on a project or domain"),
     *(
