@@ -1,7 +1,9 @@
 """Domains whose users are in LDAP, against a real slapd."""
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,6 +163,25 @@ def test_logins(house: House) -> None:
     listed = cloud.ok("GET", f"/role_assignments?scope.project.id={project}&effective&include_names")
     named = {(one["user"]["name"], one["role"]["name"]) for one in listed["role_assignments"]}
     assert {("Ann", "member"), ("Ann", "reader"), ("Bob", "reader")} <= named
+
+
+def test_a_directory_seen_by_many_at_once(house: House) -> None:
+    """Several processes list and log in for the first time: nobody hears of the others."""
+    cloud = house.cloud
+    nodes = [cloud.node() for _ in range(4)]
+    start = threading.Barrier(8)
+
+    def work(number: int) -> int:
+        node = nodes[number % 4]
+        start.wait()
+        if number < 4:
+            return node.call("GET", f"/users?domain_id={house.domain}", token=cloud.admin).status_code
+        who = {"name": "Ann", "domain": {"id": house.domain}, "password": "password of ann"}
+        return node.login(**who).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == [200] * 4 + [201] * 4
+    assert len(house.users()) == 16
 
 
 @pytest.mark.parametrize(

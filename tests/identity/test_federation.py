@@ -295,15 +295,20 @@ def test_a_first_login_twice_at_one_moment(any_cloud: Cloud) -> None:
     logins = cloud.identity.federated_logins
     start = threading.Barrier(4)
 
-    def log_in(_number: int) -> str:
+    def log_in(groups: list[str]) -> str:
         start.wait()
-        claims = {"iss": "https://idp.example", "sub": "ann"}
+        claims = {"iss": "https://idp.example", "sub": "ann", "groups": groups}
         return logins._admit("house", "openid", claims)[1].user.id
 
-    rules = [{"local": [{"user": {"name": "{0}"}}], "remote": [{"type": "HTTP_OIDC_SUB"}]}]
+    rules = [{"local": [{"user": {"name": "{0}"}}], "remote": [{"type": "HTTP_OIDC_SUB"}]}, RULES[1]]
+    rules[1] = {**rules[1], "remote": [{"type": "OIDC-groups"}]}
     cloud.ok("PATCH", f"{MAPPINGS}/people", {"mapping": {"rules": rules}})
-    with ThreadPoolExecutor(4) as pool:
-        assert len(set(pool.map(log_in, range(4)))) == 1
+    cloud.make("group", name="crew")
+    for groups in ([], ["crew"]):
+        with ThreadPoolExecutor(4) as pool:
+            [user_id] = set(pool.map(log_in, [groups] * 4))
+        listed = cloud.ok("GET", f"/users/{user_id}/groups")["groups"]
+        assert [group["name"] for group in listed] == groups
 
 
 def test_local_users(cloud: Cloud) -> None:

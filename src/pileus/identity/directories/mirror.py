@@ -33,6 +33,7 @@ def put(tx: Tx, domain_id: str, kind: Noun, entries: Sequence[Entry], *, complet
 
     `complete`: the entries are all that the directory has.
     """
+    store.alone(tx, domain_id)
     rows: Rows[Any] = users_store.USERS if kind == "user" else users_store.GROUPS
     known = store.known(tx, domain_id, kind, None if complete else [entry.local_id for entry in entries])
     wanted = {_id(domain_id, kind, known, entry): entry for entry in entries}

@@ -130,6 +130,7 @@ class Directories:
         members = [key for group in groups for key in directory.member_keys(group)]
 
         def write(tx: Tx) -> None:
+            store.alone(tx, domain_id)
             ids = store.public_ids(tx, domain_id, "user", column, members)
             if store.set_members_of(tx, domain_id, group_id, ids):
                 self._generation.advance(tx)

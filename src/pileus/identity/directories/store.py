@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from pileus.identity.directories.models import id_mapping as _mapping
 from pileus.identity.domain_config.models import domain_option as _option
 from pileus.identity.models import membership as _membership
+from pileus.identity.models import project as _project
 from pileus.kernel.db import Tx
 
 _MANY = 500
@@ -20,6 +21,11 @@ class Known(msgspec.Struct, frozen=True):
     public_id: str
     local_id: str
     dn: str
+
+
+def alone(tx: Tx, domain_id: str) -> None:
+    """Let nobody else write what is seen of a domain's directory until the transaction ends."""
+    tx.one(sa.select(_project.c.id).where(_project.c.id == domain_id).with_for_update())
 
 
 def domains(tx: Tx) -> list[str]:

@@ -173,8 +173,11 @@ _membership = models.expiring_membership
 def replace_memberships(tx: Tx, user_id: str, idp_id: str, group_ids: Sequence[str], expires_at: int, now: int) -> bool:
     """Let a user be in the groups that a provider says, until a time, and in no others that it said before.
 
+    Logins of one user wait for each other here.
+
     A membership that lasts longer already stays as it is. Answers whether the user gained or lost a group.
     """
+    tx.one(sa.select(user_table.c.id).where(user_table.c.id == user_id).with_for_update())
     rows = tx.all(
         sa.select(_membership.c.group_id, _membership.c.expires_at).where(
             _membership.c.user_id == user_id, _membership.c.idp_id == idp_id
