@@ -19,8 +19,7 @@ directory = "second"
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    (tmp_path / "pileus.toml").write_text(STORES)
-    with World(tmp_path) as made:
+    with World(tmp_path, configuration=STORES) as made:
         yield made
 
 

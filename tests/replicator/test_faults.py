@@ -120,6 +120,7 @@ def test_an_image_that_vanishes_meanwhile_is_no_failure(here: Side, there: Side)
 
 def test_an_image_that_is_deactivated_while_it_is_read_is_no_failure(here: Side, there: Side) -> None:
     image_id = here.add(DATA)
+    here.token = "ann@p1:member"  # administrators still read it
 
     def withdraw(environ: dict[str, Any], _start_response: Any, _side: Side) -> None:
         if environ["PATH_INFO"].endswith("/file"):
