@@ -203,7 +203,7 @@ def _operations(path: str, end: str) -> Attempts:
 
 
 ROLES: Attempts = {
-    "GET /roles": Attempt(things.all_of(things.role, ""), shows=_shows("roles")),
+    "GET /roles": Attempt(things.all_of(things.role, "")),
     "GET /roles (of a domain)": Attempt(
         things.role, _OF_DOMAIN, query="?domain_id={domain_id}", rule="identity:list_domain_roles",
         shows=_shows("roles"),
@@ -212,7 +212,7 @@ ROLES: Attempts = {
     "POST /roles (of a domain)": Attempt(
         things.nothing, body=_in("role", "here"), rule="identity:create_domain_role"
     ),
-    f"GET {_ROLE}": Attempt(things.role),
+    f"GET {_ROLE}": Attempt(things.role, ("", "manager")),
     f"GET {_ROLE} (of a domain)": Attempt(things.role, _OF_DOMAIN, rule="identity:get_domain_role"),
     f"PATCH {_ROLE}": Attempt(things.role, body=_change("role")),
     f"PATCH {_ROLE} (of a domain)": Attempt(

@@ -120,7 +120,9 @@ def membership(stage: Stage, kind: str) -> Thing:
 
 
 def role(stage: Stage, kind: str) -> Thing:
-    """A role: a global one, or of a domain."""
+    """A role: a new one, global or of a domain, or the role `manager`."""
+    if kind == "manager":
+        return Thing({"role_id": on(stage).roles[kind]}, about(role__name=kind))
     domain_id = HERE if kind == "of a domain" else None
     made = make(stage, "/roles", "role", name=stage.new_name(), domain_id=domain_id)
     return Thing({"role_id": made["id"], "domain_id": HERE}, anything)
@@ -286,7 +288,7 @@ def domain_config(stage: Stage, kind: str) -> Thing:
 def own(stage: Stage, _kind: str) -> Thing:
     """The user `member`, who has nothing new."""
     user_id = stage.apis[MEMBER].user_id
-    names = ("target.user.id", "target.credential.user_id", "user_id", "trust.trustor_user_id")
+    names = ("target.user.id", "target.credential.user_id", "user_id", "target.trust.trustor_user_id")
     return Thing({"user_id": user_id, "trustee_id": stage.apis[STRANGER].user_id},
                  lambda _actor: dict.fromkeys(names, user_id))  # fmt: skip
 

@@ -253,15 +253,16 @@ class Bound:
         cloud, ann = signing.cloud, signing.ann
         self.other = cloud.make("project", name="other")["id"]
         cloud.ok("PUT", f"/projects/{self.other}/users/{ann.id}/roles/{cloud.role('member')}")
+        cloud.ok("PUT", f"/projects/{ann.project}/users/{ann.id}/roles/{cloud.role('manager')}")
         if kind == "trust":
             bob = Person(cloud, "bob")
             trust = {"trustor_user_id": ann.id, "trustee_user_id": bob.id, "project_id": ann.project,
-                     "impersonation": True, "roles": [{"name": "reader"}]}  # fmt: skip
+                     "impersonation": True, "roles": [{"name": "member"}]}  # fmt: skip
             made = ann.call("POST", "/OS-TRUST/trusts", {"trust": trust}, status=201)["trust"]
             self.path = f"/OS-TRUST/trusts/{made['id']}"
             answer = cloud.authenticate(bob.password, {"OS-TRUST:trust": {"id": made["id"]}})
         else:
-            body = {"application_credential": {"name": "app", "unrestricted": True, "roles": [{"name": "reader"}]}}
+            body = {"application_credential": {"name": "app", "unrestricted": True, "roles": [{"name": "member"}]}}
             path = f"/users/{ann.id}/application_credentials"
             made = ann.call("POST", path, body, status=201)["application_credential"]
             self.path = f"{path}/{made['id']}"
@@ -281,7 +282,7 @@ def test_a_bound_credential_gives_the_same_restriction(bound: Bound) -> None:
     ec2 = signing.create(bound.token)
     assert ec2["trust_id"] == (bound.id if bound.kind == "trust" else None)
     answer = signing.ask(signing.version_2(ec2))
-    assert [role["name"] for role in answer.json["token"]["roles"]] == ["reader"]
+    assert {role["name"] for role in answer.json["token"]["roles"]} == {"member", "reader"}
     assert answer.json["token"]["user"]["id"] == signing.ann.id
     assert answer.json["token"][{"trust": "OS-TRUST:trust"}.get(bound.kind, "application_credential")]["id"] == bound.id
     token = answer.headers["X-Subject-Token"]

@@ -34,16 +34,16 @@ _MANAGES_GRANTS = (
 _OWN_PROJECT = "project_id:%(target.project.id)s"
 _SEES_PROJECT = f"{_SEES_ALL} or {_reader('project.domain_id')} or {_OWN_PROJECT}"
 _MANAGES_PROJECT = f"{_ADMIN} or {_manager('project.domain_id')}"
-_MANAGES_TAGS = f"{_MANAGES_PROJECT} or (role:admin and {_OWN_PROJECT})"
 _OWN_USER = "user_id:%(target.user.id)s"
 _SEES_USER = f"{_SEES_ALL} or {_reader('user.domain_id')} or {_OWN_USER}"
 _MANAGES_USER = f"{_ADMIN} or {_manager('user.domain_id')}"
 _SEES_GROUP = f"{_SEES_ALL} or {_reader('group.domain_id')}"
 _MANAGES_GROUP = f"{_ADMIN} or {_manager('group.domain_id')}"
 _BOTH = ("group.domain_id", "user.domain_id")
-_SEES_ROLES = f"{_SEES_ALL} or (role:manager and not domain_id:None)"
 _TRUSTOR, _TRUSTEE = (f"user_id:%(target.trust.{side}_user_id)s" for side in ("trustor", "trustee"))
 _OWN_CREDENTIAL = "user_id:%(target.credential.user_id)s"
+_MANAGES_EC2 = f"{_ADMIN} or (role:member and {_OWN_CREDENTIAL})"
+_SEES_ACCESS_RULES = f"(role:reader and system_scope:all) or {_OWN_USER}"
 
 _CHECKS: tuple[tuple[str, str, str], ...] = (
     ("get_auth_catalog", "", "Show the catalog of one's own token"),
@@ -71,10 +71,10 @@ _CHECKS: tuple[tuple[str, str, str], ...] = (
     ("delete_project", _MANAGES_PROJECT, "Delete a project"),
     ("list_project_tags", _SEES_PROJECT, "List the tags of a project"),
     ("get_project_tag", _SEES_PROJECT, "Check whether a project has a tag"),
-    ("update_project_tags", _MANAGES_TAGS, "Replace the tags of a project"),
-    ("create_project_tag", _MANAGES_TAGS, "Add a tag to a project"),
-    ("delete_project_tags", _MANAGES_TAGS, "Remove all tags of a project"),
-    ("delete_project_tag", _MANAGES_TAGS, "Remove a tag of a project"),
+    ("update_project_tags", _MANAGES_PROJECT, "Replace the tags of a project"),
+    ("create_project_tag", _MANAGES_PROJECT, "Add a tag to a project"),
+    ("delete_project_tags", _MANAGES_PROJECT, "Remove all tags of a project"),
+    ("delete_project_tag", _MANAGES_PROJECT, "Remove a tag of a project"),
     ("get_user", _SEES_USER, "Show a user"),
     ("list_users", f"{_SEES_ALL} or {_reader('domain_id')}", "List users"),
     ("create_user", _MANAGES_USER, "Create a user"),
@@ -91,8 +91,8 @@ _CHECKS: tuple[tuple[str, str, str], ...] = (
     ("check_user_in_group", f"{_SEES_ALL} or {_reader(*_BOTH)}", "Check whether a user is in a group"),
     ("add_user_to_group", f"{_ADMIN} or {_manager(*_BOTH)}", "Put a user into a group"),
     ("remove_user_from_group", f"{_ADMIN} or {_manager(*_BOTH)}", "Take a user out of a group"),
-    ("get_role", _SEES_ROLES, "Show a role"),
-    ("list_roles", _SEES_ROLES, "List roles"),
+    ("get_role", f"{_SEES_ALL} or (role:manager and rule:domain_managed_target_role)", "Show a role"),
+    ("list_roles", f"{_SEES_ALL} or (role:manager and not domain_id:None)", "List roles"),
     ("create_role", _ADMIN, "Create a role"),
     ("update_role", _ADMIN, "Change a role"),
     ("delete_role", _ADMIN, "Delete a role"),
@@ -150,18 +150,18 @@ _CHECKS: tuple[tuple[str, str, str], ...] = (
     ("delete_credential", f"{_ADMIN} or {_OWN_CREDENTIAL}", "Delete a credential"),
     ("ec2_get_credential", f"{_SEES_ALL} or {_OWN_CREDENTIAL}", "Show an EC2 credential"),
     ("ec2_list_credentials", f"{_SEES_ALL} or rule:owner", "List the EC2 credentials of a user"),
-    ("ec2_create_credential", "rule:admin_or_owner", "Create an EC2 credential for a user"),
-    ("ec2_delete_credential", f"{_ADMIN} or {_OWN_CREDENTIAL}", "Delete an EC2 credential"),
+    ("ec2_create_credential", _MANAGES_EC2, "Create an EC2 credential for a user"),
+    ("ec2_delete_credential", _MANAGES_EC2, "Delete an EC2 credential"),
     ("ec2tokens_validate", "rule:service_or_admin", "Get a token for a request with an EC2 signature"),
     ("s3tokens_validate", "rule:service_or_admin", "Learn who signed an S3 request"),
     ("get_application_credential", f"{_SEES_ALL} or rule:owner", "Show an application credential"),
     ("list_application_credentials", f"{_SEES_ALL} or rule:owner", "List the application credentials of a user"),
     ("create_application_credential", "rule:owner", "Create an application credential for oneself"),
     ("delete_application_credential", "rule:admin_or_owner", "Delete an application credential"),
-    ("get_access_rule", f"{_SEES_ALL} or {_OWN_USER}", "Show an access rule"),
-    ("list_access_rules", f"{_SEES_ALL} or {_OWN_USER}", "List the access rules of a user"),
-    ("delete_access_rule", f"{_ADMIN} or {_OWN_USER}", "Delete an access rule"),
-    ("create_trust", "user_id:%(trust.trustor_user_id)s", "Create a trust as its trustor"),
+    ("get_access_rule", _SEES_ACCESS_RULES, "Show an access rule"),
+    ("list_access_rules", _SEES_ACCESS_RULES, "List the access rules of a user"),
+    ("delete_access_rule", f"(role:admin and system_scope:all) or {_OWN_USER}", "Delete an access rule"),
+    ("create_trust", _TRUSTOR, "Create a trust as its trustor"),
     ("list_trusts", _SEES_ALL, "List all trusts"),
     ("list_trusts_for_trustor", f"{_SEES_ALL} or {_TRUSTOR}", "List the trusts of a trustor"),
     ("list_trusts_for_trustee", f"{_SEES_ALL} or {_TRUSTEE}", "List the trusts of a trustee"),

@@ -44,7 +44,8 @@ def create_role(call: Call, svc: Identity) -> dict[str, Any]:
 def _role(call: Call, svc: Identity, tx: Tx, name: str = "role_id") -> Role:
     role_id = call.params[name]
     role = svc.roles.find(tx, role_id)
-    call.authorize({}, _domain_rule(call.rule, role.domain_id if role else None))
+    about = target(role__name=role.name) if role else {}
+    call.authorize(about, _domain_rule(call.rule, role.domain_id if role else None))
     if role is None:
         raise missing("role", role_id)
     return role

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pileus.identity.delegation import refuse_restricted
-from pileus.identity.rest import many, missing, one, wanted
+from pileus.identity.rest import many, missing, one, target, wanted
 from pileus.identity.roles.graph import Graph
 from pileus.identity.roles.routes import show as show_role
 from pileus.identity.service import Identity
@@ -42,7 +42,7 @@ def list_trusts(call: Call, svc: Identity) -> dict[str, Any]:
 
 def create_trust(call: Call, svc: Identity) -> dict[str, Any]:
     """POST /OS-TRUST/trusts"""
-    call.authorize({"trust.trustor_user_id": call.body.known["trustor_user_id"]})
+    call.authorize(target(trust__trustor_user_id=call.body.known["trustor_user_id"]))
     refuse_restricted(call.actor, "make trusts", through_trust=True)
     held = own_token(call, svc).roles
 
