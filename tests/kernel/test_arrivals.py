@@ -19,7 +19,7 @@ from pathlib import Path
 from pileus.kernel.arrivals import Arrivals
 
 def app(environ, start):
-    arrivals, size = Arrivals(environ["REMOTE_ADDR"]), 0
+    arrivals, size = Arrivals((environ["REMOTE_ADDR"], int(environ["SERVER_PORT"]))), 0
     while chunk := environ["wsgi.input"].read(65536):
         size += len(chunk)
     told = f"{environ['PATH_INFO'][1:]} {size} {arrivals.cut_off(size)}\\n"
@@ -121,4 +121,4 @@ def test_others_that_are_at_work_do_not_hide_it(server: Server) -> None:
 
 
 def test_a_connection_of_another_process_is_not_judged() -> None:
-    assert not Arrivals("192.0.2.1").cut_off(10)
+    assert not Arrivals(("192.0.2.1", 80)).cut_off(10)

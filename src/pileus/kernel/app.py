@@ -164,7 +164,7 @@ class Dispatcher:
             db=self.db,
             policy=self.policy,
             caller=caller,
-            peer=req.env.get("REMOTE_ADDR", ""),
+            peer=(req.env.get("REMOTE_ADDR", ""), int(req.env["SERVER_PORT"])),
             rule=route.rule,
         )
 

@@ -19,9 +19,9 @@ _RECEIVED = 128  # where struct tcp_info (linux/tcp.h) has tcpi_bytes_received
 class Arrivals:
     """Judges the end of one body. Make it before the body is read."""
 
-    def __init__(self, peer: str) -> None:
-        """`peer`: the caller's address."""
-        self._peer = _plain(peer)
+    def __init__(self, peer: tuple[str, int]) -> None:
+        """`peer`: the caller's address, and our port that it came to."""
+        self._peer = _plain(peer[0]), peer[1]
         self._known = bool(self._connections())
 
     def cut_off(self, size: int) -> bool:
@@ -36,7 +36,7 @@ class Arrivals:
         return CLOSE_WAIT in states or ESTABLISHED not in states
 
     def _connections(self) -> list[tuple[int, int]]:
-        """State and received bytes of all connections of this process with the peer."""
+        """State and received bytes of all connections that the peer has made to our port."""
         found = []
         for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names alone, and quickly
             try:
@@ -55,19 +55,19 @@ class Arrivals:
         return found
 
 
-def _told(one: socket.socket) -> tuple[str, int, int] | None:
-    """Peer, state and received bytes of a TCP connection; None of anything else."""
+def _told(one: socket.socket) -> tuple[tuple[str, int], int, int] | None:
+    """Peer with our port, state and received bytes of a TCP connection; None of anything else."""
     if one.family not in (socket.AF_INET, socket.AF_INET6) or one.type != socket.SOCK_STREAM:
         return None
     try:
-        host = one.getpeername()[0]
+        peer = _plain(one.getpeername()[0]), one.getsockname()[1]
         info = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
     except OSError:
         return None
     if len(info) < _INFO_SIZE:
         return None
     (received,) = struct.unpack_from("=Q", info, _RECEIVED)
-    return _plain(host), info[0], received
+    return peer, info[0], received
 
 
 def _plain(host: str) -> str:

@@ -108,7 +108,7 @@ class Call:
     db: Database
     policy: Policy
     caller: Actor | None
-    peer: str = ""  # the address from which the request came
+    peer: tuple[str, int] = ("", 0)  # the address from which the request came, and our port that it came to
     body: Any = None
     rule: str = ""
     authorized: bool = False  # whether a rule was satisfied, by the kernel's check or the handler's
